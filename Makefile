@@ -1,0 +1,60 @@
+# make run, make test: each sets up what it needs. `make` alone says what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help run test notebooks lab data lint clean
+
+help:
+	@echo "make run        environment, data, all notebooks top to bottom -> build/notebooks/"
+	@echo "make test       the tests"
+	@echo "make lab        Jupyter Lab"
+	@echo "make data       fetch the course data (340 MB) into data/"
+	@echo "make notebooks  execute the committed notebooks in place"
+	@echo "make lint       ruff on modules and notebooks"
+	@echo "make clean      remove build/ and caches (not data/, .venv/ and saved_models/)"
+	@echo "QUICK=1 makes every notebook minutes-short; KEYPOINTS_DATA=DIR points to the data"
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: install a newer Python, or name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "environment: installing requirements.txt into $(VENV) (a few minutes, about 6 GB on Linux)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(READY)
+	@echo "environment: ready in $(VENV)"
+
+# The real data when it can be had; the notebooks go on with drawn faces when it cannot.
+run: $(READY)
+	@test -n "$$KEYPOINTS_DATA" -o -f data/training_frames_keypoints.csv || $(BIN)/python tools/download_data.py || true
+	@echo "notebooks: executing copies into build/notebooks/"
+	@$(BIN)/python tools/run_notebooks.py
+	@echo "done: executed notebooks in build/notebooks/, the trained net in saved_models/"
+
+notebooks: $(READY)
+	@echo "notebooks: executing in place"
+	@$(BIN)/python tools/run_notebooks.py --in-place
+	@echo "done: the notebooks at the top of the repository are executed"
+
+test: $(READY)
+	@echo "tests: on drawn faces, no data needed"
+	@$(BIN)/python -m pytest
+	@echo "done: all tests passed"
+
+lab: $(READY)
+	@echo "Jupyter Lab: opens in the browser, Ctrl-C twice ends it"
+	@$(BIN)/jupyter lab
+
+data: $(READY)
+	@$(BIN)/python tools/download_data.py
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "done: modules and notebooks are clean"
+
+clean:
+	@rm -rf build .pytest_cache .ruff_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@echo "done: removed build/ and caches; data/, $(VENV)/ and saved_models/ are kept"

@@ -1,0 +1,137 @@
+"""The face crop and the random augmentations: callable classes sample -> sample, seeded by torch's generator."""
+
+import cv2
+import numpy as np
+import torch
+
+from geometry import (
+    compose,
+    crop_matrix,
+    mirror_matrix,
+    similarity_matrix,
+    tight_box,
+    transform_points,
+    warp,
+)
+from landmarks import MIRROR
+
+
+def uniform(low: float, high: float) -> float:
+    """One number between low and high from torch's generator."""
+    return low + (high - low) * torch.rand(()).item()
+
+
+def normal(sigma: float) -> float:
+    """One number from N(0, sigma) from torch's generator."""
+    return sigma * torch.randn(()).item()
+
+
+def warp_sample(sample: dict, matrix: np.ndarray, size: tuple, mirrored: bool = False) -> dict:
+    """Move image and keypoints by the same 2x3 matrix; `mirrored` renames left and right points."""
+    keypoints = transform_points(matrix, sample["keypoints"])
+    moved = sample | {"image": warp(sample["image"], matrix, size), "keypoints": keypoints}
+    if mirrored:
+        moved["keypoints"] = keypoints[MIRROR]
+    moved.pop("box", None)  # it was a box in the old picture
+    return moved
+
+
+class RandomAffine:
+    """Random rotation, scale, shift and mirror image, in one warp.
+
+    rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
+    size; mirror: probability. Draws beyond two sigma are cut off, so that no face leaves the picture.
+    """
+
+    def __init__(self, rotation=8.0, scale=0.06, shift=0.03, mirror=0.5):
+        self.rotation, self.scale, self.shift, self.mirror = rotation, scale, shift, mirror
+
+    def draw(self, width: int, height: int) -> tuple[np.ndarray, bool]:
+        """One random 2x3 matrix for a picture of this size, and whether it mirrors."""
+        angle, log_scale, dx, dy = torch.randn(4).clamp(-2, 2).tolist()
+        shift = (dx * self.shift * width, dy * self.shift * height)
+        matrix = similarity_matrix(angle * self.rotation, np.exp(log_scale * self.scale), shift, (width, height))
+        mirrored = uniform(0, 1) < self.mirror
+        return (compose(matrix, mirror_matrix(width)) if mirrored else matrix), mirrored
+
+    def __call__(self, sample):
+        height, width = sample["image"].shape[:2]
+        matrix, mirrored = self.draw(width, height)
+        return warp_sample(sample, matrix, (width, height), mirrored)
+
+
+class FaceCrop:
+    """A size x size crop around the face, in one warp.
+
+    The box is sample['box'] or else the tight box of the keypoints; see geometry.crop_matrix for the margin.
+    `affine` (a RandomAffine) is multiplied into the same matrix.
+    """
+
+    def __init__(self, size: int = 224, margin: float = 0.25, affine: RandomAffine | None = None):
+        self.size, self.margin, self.affine = size, margin, affine
+
+    def __call__(self, sample):
+        box = sample["box"] if "box" in sample else tight_box(sample["keypoints"])
+        matrix, mirrored = crop_matrix(box, self.size, self.margin), False
+        if self.affine:
+            random_matrix, mirrored = self.affine.draw(self.size, self.size)
+            matrix = compose(random_matrix, matrix)
+        return warp_sample(sample, matrix, (self.size, self.size), mirrored)
+
+
+class RandomColor:
+    """Random brightness (added, in gray levels), contrast and saturation (factors exp(N(0, sigma)))."""
+
+    def __init__(self, brightness=20.0, contrast=0.2, saturation=0.2):
+        self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+
+    def __call__(self, sample):
+        image = sample["image"].astype(np.float32)
+        gray = cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+        image = gray + (image - gray) * np.exp(normal(self.saturation))
+        mean = gray.mean()
+        image = mean + (image - mean) * np.exp(normal(self.contrast)) + normal(self.brightness)
+        return sample | {"image": np.clip(image, 0, 255).astype(np.uint8)}
+
+
+class RandomBlur:
+    """Gaussian blur with probability p, sigma up to `sigma` pixels."""
+
+    def __init__(self, p=0.2, sigma=2.0):
+        self.p, self.sigma = p, sigma
+
+    def __call__(self, sample):
+        if uniform(0, 1) >= self.p:
+            return sample
+        return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), uniform(0.3, self.sigma))}
+
+
+class RandomNoise:
+    """Gaussian noise with probability p, sigma up to `sigma` gray levels."""
+
+    def __init__(self, p=0.2, sigma=10.0):
+        self.p, self.sigma = p, sigma
+
+    def __call__(self, sample):
+        if uniform(0, 1) >= self.p:
+            return sample
+        noise = torch.randn(sample["image"].shape).numpy() * uniform(0, self.sigma)
+        return sample | {"image": np.clip(sample["image"] + noise, 0, 255).astype(np.uint8)}
+
+
+class RandomOcclusion:
+    """With probability p a rectangle of random gray hides up to `area` of the picture; the points stay."""
+
+    def __init__(self, p=0.2, area=0.15):
+        self.p, self.area = p, area
+
+    def __call__(self, sample):
+        if uniform(0, 1) >= self.p:
+            return sample
+        image = sample["image"].copy()
+        height, width = image.shape[:2]
+        part, aspect = uniform(0.02, self.area), np.exp(normal(0.3))
+        h, w = min(height, int(np.sqrt(part / aspect) * height)), min(width, int(np.sqrt(part * aspect) * width))
+        top, left = torch.randint(height - h + 1, ()).item(), torch.randint(width - w + 1, ()).item()
+        image[top : top + h, left : left + w] = int(uniform(0, 255))
+        return sample | {"image": image}

@@ -1,0 +1,245 @@
+"""The course data set, its published layout, and the transforms of the coursework.
+
+A sample is a dict: 'image' is RGB uint8 (H, W, 3) until a transform makes it a tensor; 'keypoints' is float32
+(K, 2), x then y, in pixels of that image, pixel centres at whole numbers.
+"""
+
+import copy
+import csv
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+
+from geometry import resize, resize_matrix, transform_points
+
+ROOT = Path(__file__).resolve().parent
+
+
+class DataError(ValueError):
+    """A mistake in the user's data, told in one sentence."""
+
+
+def find_data() -> tuple[Path, str]:
+    """The data folder and one line about it: KEYPOINTS_DATA, else data/, else drawn faces (made in build/).
+
+    Raises DataError when KEYPOINTS_DATA is set to a folder that holds no data in the published layout.
+    """
+    asked = os.environ.get("KEYPOINTS_DATA")
+    folder = Path(asked) if asked else ROOT / "data"
+    if (folder / "training_frames_keypoints.csv").is_file():
+        return folder, "YouTube Faces frames in the course's layout"
+    if asked:
+        raise DataError(f"KEYPOINTS_DATA={asked}: no training_frames_keypoints.csv there; name the unpacked data")
+    from synthetic_faces import write_dataset  # only when it is needed: the real data does without
+
+    drawn = write_dataset(ROOT / "build" / "drawn_faces")
+    return drawn, "drawn faces, since there is no data/ folder (`make data` fetches the real frames)"
+
+
+def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
+    """Read any picture as upright RGB uint8: colour, gray, RGBA, palette, CMYK or 16 bits a channel.
+
+    The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
+    Raises DataError for a missing, unreadable or truncated file.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = ImageOps.exif_transpose(picture)
+            if picture.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            return np.array(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path}: not a readable picture ({error})") from None
+
+
+def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray]:
+    """File names and keypoints (N, K, 2) of a CSV: a name, then x0, y0, x1, y1, ... in every row.
+
+    Raises DataError that names file and row (counted from 1 below the header) for a wrong row.
+    """
+    try:
+        with open(csv_file, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except FileNotFoundError:
+        raise DataError(f"{csv_file}: no such file; `make data` fetches it") from None
+    except (ValueError, csv.Error):
+        raise DataError(f"{csv_file}: not a CSV file with a header row") from None
+    expected = len(header) - 1
+    for number, row in enumerate(rows, start=1):
+        if len(row) - 1 != expected:
+            where = f'{csv_file}: row {number} ("{row[0] if row else ""}")'
+            raise DataError(f"{where} has {max(len(row) - 1, 0)} numbers, expected {expected}")
+    numbers = np.empty((len(rows), expected), np.float32)
+    for number, row in enumerate(rows, start=1):
+        try:
+            numbers[number - 1] = row[1:]
+        except ValueError as error:
+            raise DataError(f'{csv_file}: row {number} ("{row[0]}"): {error}') from None
+        if not np.isfinite(numbers[number - 1]).all():
+            raise DataError(f'{csv_file}: row {number} ("{row[0]}") holds a number that is not finite')
+    return [row[0] for row in rows], numbers.reshape(len(rows), -1, 2)
+
+
+class FacialKeypointsDataset(Dataset):
+    """Pictures with keypoints, from a CSV file and a folder of images.
+
+    With in_memory=True each picture is decoded once and kept (the 3462 training frames: see `load_into_memory`).
+    Raises DataError that names the CSV file and the row for a bad row or a missing, unreadable or cut-off image.
+    """
+
+    def __init__(self, csv_file, root_dir, transform=None, in_memory=False):
+        self.csv_file, self.root_dir = Path(csv_file), Path(root_dir)
+        self.names, self.keypoints = read_keypoints(csv_file)
+        self.transform = transform
+        self.images = {} if in_memory else None
+        self.indices = np.arange(len(self.names))
+        for index, name in enumerate(self.names):
+            if not (self.root_dir / name).is_file():
+                raise DataError(f"{self._row(index)}: {self.root_dir / name} is missing")
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, position):
+        index = self.indices[position]
+        sample = {"image": self._image(index).copy(), "keypoints": self.keypoints[index].copy()}
+        return self.transform(sample) if self.transform else sample
+
+    def subset(self, positions) -> "FacialKeypointsDataset":
+        """The same data set with only these positions; pictures in memory are shared."""
+        part = copy.copy(self)
+        part.indices = self.indices[positions]
+        return part
+
+    def with_transform(self, transform) -> "FacialKeypointsDataset":
+        """The same data set through another transform; pictures in memory are shared."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
+    @property
+    def people(self) -> np.ndarray:  # (N,) str
+        """Who is in each picture: the file name `Person_Name_VF.jpg` without video and frame."""
+        return np.array([self.names[index].rsplit("_", 1)[0] for index in self.indices])
+
+    def load_into_memory(self) -> int:
+        """Decode every picture now, on all cores; returns the bytes that they take (the course's: 440 MB)."""
+        with ThreadPoolExecutor() as pool:
+            return sum(image.nbytes for image in pool.map(self._image, self.indices))
+
+    def _image(self, index):
+        if self.images is not None and index in self.images:
+            return self.images[index]
+        try:
+            image = read_image(self.root_dir / self.names[index])
+        except DataError as error:
+            raise DataError(f"{self._row(index)}: {error}") from None
+        if self.images is not None:
+            self.images[index] = image
+        return image
+
+    def _row(self, index):
+        return f'{self.csv_file}: row {index + 1} ("{self.names[index]}")'
+
+
+def person_split(people: np.ndarray, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to keep and positions to hold out, so that nobody is on both sides.
+
+    A seeded `fraction` of the people (at least one) is held out with all their pictures.
+    """
+    names = np.unique(people)
+    shuffled = np.random.default_rng(seed).permutation(names)
+    held_out = np.isin(people, shuffled[: max(1, round(fraction * len(names)))])
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+class Resize:
+    """Resize to exactly (h, w), or to size x size; the aspect ratio may change."""
+
+    def __init__(self, size):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+
+    def __call__(self, sample):
+        old, new = sample["image"].shape[1::-1], self.size[::-1]
+        keypoints = transform_points(resize_matrix(old, new), sample["keypoints"])
+        return sample | {"image": resize(sample["image"], new), "keypoints": keypoints}
+
+
+class Rescale:
+    """Resize so that the shorter side is `size` pixels; the aspect ratio stays."""
+
+    def __init__(self, size: int):
+        if not isinstance(size, int):
+            raise ValueError(f"Rescale({size}): one whole number, the shorter side; Resize takes (h, w)")
+        self.size = size
+
+    def __call__(self, sample):
+        height, width = sample["image"].shape[:2]
+        scale = self.size / min(height, width)
+        return Resize((max(self.size, round(height * scale)), max(self.size, round(width * scale))))(sample)
+
+
+class _Crop:
+    """A window of (h, w), or size x size, pixels cut out of the picture; subclasses choose its place."""
+
+    def __init__(self, size):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+
+    def __call__(self, sample):
+        height, width = sample["image"].shape[:2]
+        if height < self.size[0] or width < self.size[1]:
+            wanted = f"{type(self).__name__} of {self.size[0]}x{self.size[1]}"
+            raise ValueError(f"{wanted}: the picture is only {height}x{width} (h x w); Rescale it first")
+        top, left = self.offset(height - self.size[0]), self.offset(width - self.size[1])
+        image = sample["image"][top : top + self.size[0], left : left + self.size[1]]
+        keypoints = sample["keypoints"] - np.array([left, top], np.float32)
+        return sample | {"image": image, "keypoints": keypoints}
+
+
+class RandomCrop(_Crop):
+    """Cut out a window at a random place; every offset, the last one too, is equally likely."""
+
+    def offset(self, room):
+        return int(torch.randint(room + 1, ()))
+
+
+class CenterCrop(_Crop):
+    """Cut out the window in the middle."""
+
+    def offset(self, room):
+        return room // 2
+
+
+class Normalize:
+    """Gray image in [0, 1], float32 (H, W); keypoints (k - mean) / std with the course's constants."""
+
+    def __init__(self, mean: float = 100.0, std: float = 50.0):
+        self.mean, self.std = mean, std
+
+    def __call__(self, sample):
+        gray = cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        return sample | {"image": gray, "keypoints": (sample["keypoints"] - self.mean) / self.std}
+
+    def inverse(self, keypoints):
+        """Normalised keypoints (array or tensor) back to pixels: the one place where this is undone."""
+        return keypoints * self.std + self.mean
+
+
+class ToTensor:
+    """Image to float32 (C, H, W) in [0, 1], keypoints to float32 (K, 2)."""
+
+    def __call__(self, sample):
+        image = np.atleast_3d(sample["image"])
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        tensor = tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
+        return sample | {"image": tensor, "keypoints": torch.as_tensor(sample["keypoints"], dtype=torch.float32)}

@@ -1,0 +1,84 @@
+"""Viola and Jones' face detector with Haar features, as it comes with OpenCV 4 (CVPR 2001)."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# The tight keypoint box within Haar's square (which begins above the brows and is too wide): the centre's
+# offset from the square's corner and the width and height, in parts of the square's side. Medians over the
+# training frames, fitted by tools/fit_haar_box.py.
+CENTRE = (0.500, 0.659)
+SIZE = (0.863, 0.831)
+
+
+def to_tight_boxes(squares: np.ndarray) -> np.ndarray:  # (N, 4)
+    """Haar's squares (N, 4) as tight keypoint boxes, x, y, w, h."""
+    squares = np.asarray(squares, np.float32).reshape(-1, 4)
+    size = squares[:, 2:] * SIZE
+    corner = squares[:, :2] + squares[:, 2:] * CENTRE - size / 2
+    return np.hstack([corner, size]).astype(np.float32)
+
+
+def load_cascade(name: str):
+    """One of the cascades inside OpenCV's package: "frontalface_default", "eye", "smile", ...
+
+    Raises RuntimeError for OpenCV 5, which has no cascades.
+    """
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise RuntimeError(f'OpenCV {cv2.__version__} has no Haar cascades: pip install "opencv-python>=4.10,<5"')
+    return cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"))
+
+
+class HaarDetector:
+    """Frontal faces.
+
+    smallest: the smallest face looked for, as a part of the photo's shorter side; neighbors: how many raw
+    detections must agree.
+    """
+
+    def __init__(self, smallest: float = 0.06, neighbors: int = 5):
+        self.smallest, self.neighbors = smallest, neighbors
+        self.cascade = load_cascade("frontalface_default")
+
+    def squares(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Haar's own squares (N, 4) and scores (N,), best first."""
+        side = max(24, round(self.smallest * min(image.shape[:2])))
+        squares, _, scores = self.cascade.detectMultiScale3(
+            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+            scaleFactor=1.1,
+            minNeighbors=self.neighbors,
+            minSize=(side, side),
+            outputRejectLevels=True,
+        )
+        scores = np.asarray(scores, np.float32).reshape(-1)
+        order = np.argsort(-scores)
+        return np.asarray(squares, np.float32).reshape(-1, 4)[order], scores[order]
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        squares, scores = self.squares(image)
+        return to_tight_boxes(squares), scores
+
+
+def find_eyes(image: np.ndarray, box: np.ndarray) -> np.ndarray:  # (N, 4)
+    """Eyes within a face box, as boxes in photo pixels: looked for from above the brows to the tip of the nose."""
+    x, y, w, h = box
+    return _find_inside(image, (x, y - 0.2 * h, w, 0.75 * h), load_cascade("eye"), neighbors=5, smallest=0.15)
+
+
+def find_smile(image: np.ndarray, box: np.ndarray) -> np.ndarray:  # (N, 4)
+    """Smiles within a face box, as boxes in photo pixels: looked for in its lower half."""
+    x, y, w, h = box
+    return _find_inside(image, (x, y + 0.5 * h, w, 0.6 * h), load_cascade("smile"), neighbors=20, smallest=0.3)
+
+
+def _find_inside(image, region, cascade, neighbors, smallest):
+    """What a cascade finds in a region x, y, w, h of the photo, cut at the photo's border."""
+    left, top = (max(0, int(v)) for v in region[:2])
+    part = image[top : max(top, int(region[1] + region[3])), left : max(left, int(region[0] + region[2]))]
+    if not part.size:
+        return np.empty((0, 4), np.float32)
+    side = max(1, int(smallest * part.shape[1]))
+    gray = cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY)
+    found = cascade.detectMultiScale(gray, scaleFactor=1.05, minNeighbors=neighbors, minSize=(side, side))
+    return np.asarray(found, np.float32).reshape(-1, 4) + np.array([left, top, 0, 0], np.float32)

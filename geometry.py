@@ -1,0 +1,89 @@
+"""Geometry as one 2x3 matrix: crop, scale, rotate, shift and mirror are multiplied, the image is warped once.
+
+Pixel centres are at whole numbers: the picture's left edge is at x = -0.5.
+"""
+
+import cv2
+import numpy as np
+
+
+def tight_box(keypoints: np.ndarray) -> np.ndarray:  # (4,) x, y, w, h
+    """The tight bounding box of keypoints (K, 2): the project's meaning of a box."""
+    low, high = keypoints.min(axis=0), keypoints.max(axis=0)
+    return np.concatenate([low, high - low]).astype(np.float32)
+
+
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The matrix that applies `inner` first, then `outer`."""
+    return outer @ np.vstack([inner, [0, 0, 1]])
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The matrix that undoes `matrix`."""
+    return cv2.invertAffineTransform(matrix)
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:  # (..., 2) float32
+    """Move points (..., 2) by a 2x3 matrix."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def crop_matrix(box: np.ndarray, size: int, margin: float) -> np.ndarray:  # (2, 3)
+    """From a photo to a size x size crop around box (x, y, w, h).
+
+    The crop is a square about the box's centre; its side is the box's longer side with `margin` of that side
+    added on every side (margin 0.25: 1.5 times the box).
+    """
+    x, y, w, h = np.asarray(box, float)
+    scale = size / (max(w, h) * (1 + 2 * margin))
+    middle = (size - 1) / 2
+    return np.array([[scale, 0, middle - scale * (x + w / 2)], [0, scale, middle - scale * (y + h / 2)]])
+
+
+def similarity_matrix(angle: float, scale: float, shift: tuple, size: tuple) -> np.ndarray:  # (2, 3)
+    """Rotate by `angle` degrees (counter-clockwise as seen) and scale about the centre of size (w, h), then shift."""
+    matrix = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), angle, scale)
+    matrix[:, 2] += shift
+    return matrix
+
+
+def mirror_matrix(width: int) -> np.ndarray:  # (2, 3)
+    """Swap left and right in a picture `width` pixels wide."""
+    return np.array([[-1.0, 0, width - 1], [0, 1, 0]])
+
+
+def resize_matrix(old_size: tuple, new_size: tuple) -> np.ndarray:  # (2, 3)
+    """What cv2.resize does to coordinates: sizes are (w, h); pixel *edges*, not centres, keep their place."""
+    sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
+
+
+def resize(image: np.ndarray, size: tuple) -> np.ndarray:
+    """Resize to size (w, h); shrinking averages over pixels, so that fine detail does not alias."""
+    shrinks = size[0] < image.shape[1] and size[1] < image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple) -> np.ndarray:
+    """Warp an image by a 2x3 matrix (photo to crop) into size (w, h); outside the photo its edge is repeated.
+
+    Bilinear sampling sees four pixels only, so a photo that shrinks to less than half is averaged down first.
+    """
+    shrink = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if shrink > 1:
+        image, matrix = _shrink_around(image, matrix, size, shrink)
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _shrink_around(image, matrix, size, shrink):
+    """The part of the photo that the crop needs, `shrink` times smaller, and the matrix that belongs to it."""
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size])
+    corners = transform_points(invert(matrix), corners)
+    low = np.clip(np.floor(corners.min(0)) - 2 * shrink, 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 2 * shrink, low + 1, [width, height]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    old_size = (part.shape[1], part.shape[0])
+    new_size = (max(1, old_size[0] // shrink), max(1, old_size[1] // shrink))
+    to_small = compose(resize_matrix(old_size, new_size), np.array([[1.0, 0, -low[0]], [0, 1, -low[1]]]))
+    return resize(part, new_size), compose(matrix, invert(to_small))

@@ -1,0 +1,77 @@
+"""How good keypoints are. Everywhere `predicted` and `true` are arrays (N, K, 2); errors are per face, (N,)."""
+
+import numpy as np
+
+from landmarks import EYE_CORNERS, PARTS
+
+
+def mse(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean squared error over all coordinates, in the units given (normalised: the training loss)."""
+    return float(np.mean((predicted - true) ** 2))
+
+
+def smooth_l1(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Smooth L1 over all coordinates: squared below 1, absolute above (Girshick, "Fast R-CNN", 2015, eq. 3)."""
+    off = np.abs(predicted - true)
+    return float(np.mean(np.where(off < 1, 0.5 * off**2, off - 0.5)))
+
+
+def distances(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N, K)
+    """Euclidean distance of every keypoint."""
+    return np.linalg.norm(predicted - true, axis=-1)
+
+
+def mean_distance(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean distance over all keypoints, in the units given (pixels)."""
+    return float(distances(predicted, true).mean())
+
+
+def interocular(true: np.ndarray) -> np.ndarray:  # (N,)
+    """Distance of the outer eye corners, points 36 and 45."""
+    return np.linalg.norm(true[:, EYE_CORNERS[0]] - true[:, EYE_CORNERS[1]], axis=-1)
+
+
+def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N,)
+    """Normalised mean error: mean distance over the outer-eye-corner distance (Sagonas et al. 2013, section 4).
+
+    The same in any units and under any similarity transform of both arrays.
+    """
+    return distances(predicted, true).mean(axis=1) / interocular(true)
+
+
+def failure_rate(errors: np.ndarray, threshold: float = 0.08) -> float:
+    """The part of the faces whose error is above the threshold."""
+    return float(np.mean(errors > threshold))
+
+
+def error_curve(errors: np.ndarray, up_to: float = 0.08, steps: int = 801) -> tuple[np.ndarray, np.ndarray]:
+    """The cumulative error distribution (CED): thresholds, and the part of the faces at or below each."""
+    thresholds = np.linspace(0, up_to, steps)
+    return thresholds, np.searchsorted(np.sort(errors), thresholds, side="right") / len(errors)
+
+
+def auc(errors: np.ndarray, up_to: float = 0.08) -> float:
+    """Area under the error curve up to a threshold, as a part of the best possible area.
+
+    In closed form: a face with error e below the threshold adds 1 - e / threshold.
+    """
+    return float(np.clip(1 - errors / up_to, 0, None).mean())
+
+
+def errors_by_part(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """NME of each face part (jaw, brows, nose, eyes, mouth), averaged over the faces."""
+    relative = distances(predicted, true) / interocular(true)[:, None]
+    return {part: float(relative[:, list(points)].mean()) for part, points in PARTS.items()}
+
+
+def summary(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """The row of a table: keypoints in pixels, errors in percent of the outer-eye-corner distance."""
+    errors = nme(predicted, true)
+    return {
+        "NME %": 100 * float(errors.mean()),
+        "median %": 100 * float(np.median(errors)),
+        "failures at 8 %": 100 * failure_rate(errors, 0.08),
+        "failures at 10 %": 100 * failure_rate(errors, 0.10),
+        "AUC to 8 %": auc(errors, 0.08),
+        "pixels": mean_distance(predicted, true),
+    }

@@ -1,0 +1,40 @@
+"""What the first cell of every notebook does: plot defaults, versions, the data and the size of the run."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import torch
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from data_load import find_data
+from pipeline import DEFAULT_MODEL
+from train import best_device, has_fast_bfloat16
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where the data is, whether QUICK=1 asks for minutes instead of the full run, and where the model goes."""
+
+    data: Path
+    quick: bool
+    model: Path
+
+
+def start() -> Session:
+    """Set up a notebook and print what it runs on."""
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
+    plt.rcParams.update({"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
+    data, about = find_data()
+    quick = os.environ.get("QUICK") == "1"
+    device = best_device()
+    speed = "with bfloat16" if has_fast_bfloat16(device) else "float32"
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}")
+    print(f"device: {device}, {torch.get_num_threads()} threads, {speed}")
+    print(f"data: {about}")
+    print("run: QUICK=1, a few batches only; the numbers mean nothing" if quick else "run: in full")
+    # A quick run must not replace the weights of a full one.
+    return Session(data, quick, DEFAULT_MODEL.with_stem("keypoints_quick") if quick else DEFAULT_MODEL)

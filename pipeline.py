@@ -1,0 +1,122 @@
+"""Photo in, keypoints out.
+
+python pipeline.py PHOTO                 finds the faces, draws their keypoints, saves PHOTO_keypoints.jpg
+
+from pipeline import FacePipeline
+faces = FacePipeline()("photo.jpg")      # a list of Face(box, keypoints, score), in photo pixels
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_load import DataError, Normalize, ToTensor, read_image
+from detector_architectures.haar import HaarDetector
+from geometry import crop_matrix, invert, transform_points, warp
+from models import load_model
+from visualize import draw_faces, save_picture
+
+# Trained by notebook 2; not in git.
+DEFAULT_MODEL = Path(__file__).resolve().parent / "saved_models" / "keypoints.pt"
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo: its tight keypoint box (4,) x, y, w, h, keypoints (68, 2), both in photo pixels; a score."""
+
+    box: np.ndarray
+    keypoints: np.ndarray
+    score: float
+
+
+def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
+    """A path, or an array that is RGB, RGBA or gray uint8, or 16 bits a channel, as RGB uint8.
+
+    Raises DataError for anything else.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    image = np.asarray(image)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise DataError(f"an image of shape {image.shape} and type {image.dtype}: expected RGB uint8 (H, W, 3)")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if image.shape[2] not in (3, 4):
+        raise DataError(f"an image with {image.shape[2]} channels: expected gray, RGB or RGBA")
+    return np.ascontiguousarray(image[..., :3])
+
+
+class FacePipeline:
+    """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
+
+    detector: see detector_architectures; model: a network with `.expects` or the path of a weights file.
+    Raises DataError for an unreadable picture or weights file.
+    """
+
+    def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL):
+        self.detector = detector or HaarDetector()
+        self.model = model.eval() if isinstance(model, nn.Module) else load_model(model)
+        self.normalize = Normalize(self.model.expects.mean, self.model.expects.std)
+
+    def __call__(self, image) -> list[Face]:
+        image = as_rgb(image)
+        boxes, scores = self.detector(image)
+        keypoints = self.keypoints(image, boxes)
+        return [Face(*row[:2], float(row[2])) for row in zip(boxes, keypoints, scores, strict=True)]
+
+    def keypoints(self, image, boxes) -> np.ndarray:  # (N, 68, 2) float32
+        """Keypoints in photo pixels of the faces in tight boxes (N, 4) that one brings along."""
+        image, boxes = as_rgb(image), np.asarray(boxes, np.float32).reshape(-1, 4)
+        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
+            raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
+        if not len(boxes):
+            return np.empty((0, self.model.num_keypoints, 2), np.float32)
+        matrices = [self.matrix(box) for box in boxes]
+        predicted = self.normalize.inverse(self._predict(self.face_tensors(image, matrices)))
+        return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
+
+    def matrix(self, box) -> np.ndarray:  # (2, 3)
+        """From the photo to the network's input for one box."""
+        return crop_matrix(box, self.model.expects.size, self.model.expects.margin)
+
+    def face_tensors(self, image: np.ndarray, matrices) -> torch.Tensor:  # (N, 1, size, size)
+        """The network's input: each face cut out, gray, in [0, 1], square."""
+        size = (self.model.expects.size,) * 2
+        no_keypoints = np.empty((0, 2), np.float32)
+        samples = [{"image": warp(image, matrix, size), "keypoints": no_keypoints} for matrix in matrices]
+        return torch.stack([ToTensor()(self.normalize(sample))["image"] for sample in samples])
+
+    @torch.inference_mode()
+    def _predict(self, faces):
+        device = next(self.model.parameters()).device
+        return self.model(faces.to(device)).float().cpu().numpy()
+
+
+def main() -> None:
+    """Draw the keypoints of one photo and save the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="a weights file")
+    parser.add_argument("--output", type=Path, help="where to (default: PHOTO_keypoints.jpg beside the photo)")
+    args = parser.parse_args()
+    image = read_image(args.photo)
+    faces = FacePipeline(model=args.model)(image)
+    if not faces:
+        print(f"{args.photo}: no face found")
+        return
+    output = args.output or args.photo.with_name(f"{args.photo.stem}_keypoints.jpg")
+    save_picture(draw_faces(image, faces), output)
+    print(f"{args.photo}: {len(faces)} face{'s' if len(faces) > 1 else ''}; drawn in {output}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (DataError, RuntimeError) as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,129 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_load import DataError, FacialKeypointsDataset, find_data, person_split, read_image
+
+
+@pytest.fixture
+def frames(drawn, tmp_path):
+    """A copy of the drawn training frames that a test may damage: csv path, image folder."""
+    shutil.copytree(drawn / "training", tmp_path / "training")
+    shutil.copy(drawn / "training_frames_keypoints.csv", tmp_path / "frames.csv")
+    return tmp_path / "frames.csv", tmp_path / "training"
+
+
+def edit_row(csv_file, number, change):
+    lines = csv_file.read_text().splitlines()
+    lines[number] = change(lines[number])
+    csv_file.write_text("\n".join(lines) + "\n")
+
+
+def test_samples_are_rgb_uint8_and_float32_points_as_pandas_reads_them(frames):
+    csv_file, folder = frames
+    dataset, table = FacialKeypointsDataset(csv_file, folder), pd.read_csv(csv_file)
+    assert len(dataset) == len(table) == 24
+    sample = dataset[5]
+    assert sample["image"].dtype == np.uint8 and sample["image"].shape[2] == 3
+    assert sample["keypoints"].dtype == np.float32
+    np.testing.assert_allclose(sample["keypoints"].ravel(), table.iloc[5, 1:].to_numpy(float), rtol=1e-6)
+
+
+def test_images_in_memory_are_decoded_once_and_cannot_be_spoilt(frames):
+    csv_file, folder = frames
+    dataset = FacialKeypointsDataset(csv_file, folder, in_memory=True)
+    expected = dataset[0]["image"]
+    assert dataset.load_into_memory() == sum(dataset[i]["image"].nbytes for i in range(len(dataset)))
+    shutil.rmtree(folder)
+    dataset[0]["image"][:] = 0
+    np.testing.assert_array_equal(dataset[0]["image"], expected)
+
+
+def test_a_short_row_is_named(frames):
+    edit_row(frames[0], 17, lambda line: line.rsplit(",", 1)[0])
+    with pytest.raises(DataError, match=r'frames.csv: row 17 \(".*jpg"\) has 135 numbers, expected 136'):
+        FacialKeypointsDataset(*frames)
+
+
+@pytest.mark.parametrize("word", ["abc", "nan", ""])
+def test_a_value_that_is_no_number_is_named(frames, word):
+    edit_row(frames[0], 3, lambda line: line.rsplit(",", 1)[0] + "," + word)
+    with pytest.raises(DataError, match=r"frames.csv: row 3 \("):
+        FacialKeypointsDataset(*frames)
+
+
+def test_a_missing_image_is_named(frames):
+    dataset = FacialKeypointsDataset(*frames)
+    (frames[1] / dataset.names[4]).unlink()
+    with pytest.raises(DataError, match=rf'row 5 \("{dataset.names[4]}"\): .* is missing'):
+        FacialKeypointsDataset(*frames)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a picture at all"])
+def test_a_truncated_or_unreadable_image_is_named(frames, damage):
+    dataset = FacialKeypointsDataset(*frames)
+    path = frames[1] / dataset.names[2]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"frames.csv: row 3 \(.*not a readable picture"):
+        dataset[2]
+
+
+def test_a_missing_csv_says_how_to_get_it(tmp_path):
+    with pytest.raises(DataError, match="make data"):
+        FacialKeypointsDataset(tmp_path / "none.csv", tmp_path)
+
+
+def picture_of_every_kind():
+    color = np.array([[[200, 100, 50]] * 3] * 2, np.uint8)
+    gray = np.array([[0, 128, 255]] * 2, np.uint8)
+    yield "rgb", Image.fromarray(color), color
+    yield "rgba", Image.fromarray(np.dstack([color, np.full((2, 3), 255, np.uint8)])), color
+    yield "gray", Image.fromarray(gray), np.repeat(gray[..., None], 3, 2)
+    yield "16 bits", Image.fromarray(gray.astype(np.uint16) * 257), np.repeat(gray[..., None], 3, 2)
+    yield "palette", Image.fromarray(color).quantize(4), color
+
+
+@pytest.mark.parametrize("kind, picture, expected", list(picture_of_every_kind()))
+def test_every_kind_of_picture_is_read_as_rgb_whatever_its_name(kind, picture, expected, tmp_path):
+    path = tmp_path / "picture.jpg"
+    picture.save(path, format="PNG")
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image, expected, atol=1)
+
+
+def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "side.jpg", exif=exif)
+    assert read_image(tmp_path / "side.jpg").shape == (40, 20, 3)
+
+
+def test_splits_share_no_person(drawn):
+    people = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training").people
+    kept, held_out = person_split(people, 0.25, seed=3)
+    assert sorted([*kept, *held_out]) == list(range(len(people)))
+    assert not set(people[kept]) & set(people[held_out]) and len(held_out)
+    np.testing.assert_array_equal(held_out, person_split(people, 0.25, seed=3)[1])
+
+
+def test_a_person_is_the_name_without_video_and_frame(frames):
+    csv_file, folder = frames
+    name = FacialKeypointsDataset(csv_file, folder).names[0]
+    edit_row(csv_file, 1, lambda line: line.replace(name, "Ann_B_01.jpg"))
+    (folder / name).rename(folder / "Ann_B_01.jpg")
+    assert FacialKeypointsDataset(csv_file, folder).people[0] == "Ann_B"
+
+
+def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="no training_frames_keypoints.csv"):
+        find_data()
+
+
+def test_keypoints_data_points_to_the_data(monkeypatch, drawn):
+    monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
+    assert find_data()[0] == drawn

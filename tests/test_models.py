@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+
+from data_load import DataError
+from models import BatchNormNet, Expects, Net, count_parameters, load_model, save_model
+
+NETS = [Net, BatchNormNet]
+
+
+def test_net_has_the_layers_of_the_coursework():
+    net = Net()
+    convs = [(c.in_channels, c.out_channels, c.kernel_size) for c in net.modules() if isinstance(c, nn.Conv2d)]
+    assert convs == [
+        (1, 16, (7, 7)), (16, 32, (5, 5)), (32, 64, (3, 3)), (64, 128, (3, 3)), (128, 512, (3, 3)),
+    ]  # fmt: skip
+    assert (net.fc1.in_features, net.fc1.out_features, net.fc2.out_features) == (8192, 1024, 136)
+    assert net.dropout.p == 0.6
+    # by hand: (49+1)16 + (16*25+1)32 + (32*9+1)64 + (64*9+1)128 + (128*9+1)512 + 8193*1024 + 1025*136
+    assert count_parameters(net) == 800 + 12832 + 18496 + 73856 + 590336 + 8389632 + 139400
+
+
+def test_batch_norm_net_has_its_layers():
+    net = BatchNormNet()
+    convs = [(c.out_channels, c.kernel_size) for c in net.modules() if isinstance(c, nn.Conv2d)]
+    assert convs == [(32, (5, 5)), (64, (5, 5)), (128, (5, 5)), (256, (5, 5))]
+    assert [n.num_features for n in net.modules() if isinstance(n, nn.BatchNorm2d)] == [32, 64, 128, 256]
+    assert (net.fc1.in_features, net.fc1.out_features, net.fc2.out_features) == (25600, 1000, 136)
+    assert net.dropout.p == 0.2
+    # by hand: 26*32 + (32*25+1)64 + (64*25+1)128 + (128*25+1)256 + 2(32+64+128+256) + 25601*1000 + 1001*136
+    assert count_parameters(net) == 832 + 51264 + 204928 + 819456 + 960 + 25601000 + 136136
+
+
+def test_pooling_before_relu_changes_nothing():
+    net, x = Net().eval(), torch.rand(2, 1, 224, 224)
+    expected = x
+    for conv in (net.conv1, net.conv2, net.conv3, net.conv4, net.conv5):
+        expected = net.pool(torch.relu(conv(expected)))
+    expected = net.fc2(torch.relu(net.fc1(expected.flatten(1)))).view(-1, 68, 2)
+    torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize("network", NETS)
+def test_output_is_one_pair_per_keypoint(network):
+    assert network()(torch.rand(3, 1, 224, 224)).shape == (3, 68, 2)
+    assert network(num_keypoints=5).eval()(torch.rand(1, 1, 224, 224)).shape == (1, 5, 2)
+
+
+@pytest.mark.parametrize("network", NETS)
+def test_a_saved_model_gives_equal_outputs_and_knows_what_it_expects(network, tmp_path):
+    torch.manual_seed(0)
+    model, x = network().eval(), torch.rand(2, 1, 224, 224)
+    expects = Expects(size=224, margin=0.3, mean=90.0, std=40.0)
+    save_model(model, tmp_path / "net.pt", expects)
+    again = load_model(tmp_path / "net.pt")
+    assert again.expects == expects and not again.training
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_half_precision_halves_the_file_and_barely_moves_a_point(tmp_path):
+    model, x = Net().eval(), torch.rand(2, 1, 224, 224)
+    save_model(model, tmp_path / "full.pt", Expects())
+    save_model(model, tmp_path / "half.pt", Expects(), torch.float16)
+    assert (tmp_path / "half.pt").stat().st_size < 0.51 * (tmp_path / "full.pt").stat().st_size
+    torch.testing.assert_close(load_model(tmp_path / "half.pt")(x), model(x), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])
+def test_an_unreadable_weights_file_is_one_sentence(content, tmp_path):
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(DataError, match="bad.pt: not a weights file of this project"):
+        load_model(tmp_path / "bad.pt")
+
+
+def test_a_file_of_other_weights_is_one_sentence(tmp_path):
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="not a weights file of this project"):
+        load_model(tmp_path / "other.pt")
+
+
+def test_a_missing_weights_file_says_what_to_run(tmp_path):
+    with pytest.raises(DataError, match="notebook 2"):
+        load_model(tmp_path / "none.pt")
+
+
+def test_a_full_disk_keeps_the_old_weights(tmp_path, monkeypatch):
+    model, path = Net(num_keypoints=1), tmp_path / "net.pt"
+    save_model(model, path, Expects())
+    before = path.read_bytes()
+
+    def full(content, file):
+        file.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match="net.pt: could not be written .*No space left"):
+        save_model(model, path, Expects())
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["net.pt"]

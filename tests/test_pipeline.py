@@ -1,0 +1,148 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import nn
+
+from data_load import DataError
+from detector_architectures import haar
+from detector_architectures.haar import HaarDetector, find_eyes, find_smile
+from models import Expects, Net, save_model
+from pipeline import FacePipeline, as_rgb
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class BrightestPixel(nn.Module):
+    """Returns 68 times the place of the brightest pixel of its input, normalised as Expects() says."""
+
+    num_keypoints, expects = 68, Expects()
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        place = x.flatten(1).argmax(1)
+        points = torch.stack([place % x.shape[3], place // x.shape[3]], -1).float()
+        return ((points - self.expects.mean) / self.expects.std)[:, None].expand(-1, 68, 2)
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return skimage.data.astronaut()
+
+
+@pytest.mark.parametrize("box", [(180, 60, 100, 90), (-20, -10, 150, 160), (200, 200, 700, 500)])
+def test_keypoints_come_back_in_photo_pixels(box):
+    """A bright dot in the photo is found where it was put, also when the box sticks out of the photo."""
+    photo = np.zeros((600, 800, 3), np.uint8)
+    dot = (box[0] + 0.6 * box[2], box[1] + 0.7 * box[3])
+    cv2.circle(photo, (round(dot[0]), round(dot[1])), 1, (255, 255, 255), cv2.FILLED)
+    keypoints = FacePipeline(model=BrightestPixel()).keypoints(photo, [box])
+    assert keypoints.shape == (1, 68, 2)
+    pixel_of_the_crop = max(box[2:]) * 1.5 / 224
+    assert np.abs(keypoints[0] - [round(dot[0]), round(dot[1])]).max() < pixel_of_the_crop + 0.6
+
+
+def test_several_boxes_come_back_in_their_order(astronaut):
+    pipeline = FacePipeline(model=BrightestPixel())
+    boxes = np.array([[180, 60, 90, 90], [20, 300, 120, 100], [300, 10, 60, 80]])
+    together = pipeline.keypoints(astronaut, boxes)
+    for box, keypoints in zip(boxes, together, strict=True):
+        np.testing.assert_allclose(pipeline.keypoints(astronaut, box[None])[0], keypoints, atol=1e-4)
+
+
+def test_haar_finds_the_astronaut_and_the_box_is_tight(astronaut):
+    boxes, scores = HaarDetector()(astronaut)
+    assert boxes.shape == (len(scores), 4) and boxes.dtype == np.float32
+    x, y, w, h = boxes[0]
+    assert abs(x + w / 2 - 222) < 12 and abs(y + h / 2 - 118) < 20  # brows to chin, by eye on the picture
+    assert 75 < w < 115 and 75 < h < 115
+
+
+def test_best_scores_come_first(astronaut):
+    _, scores = HaarDetector(neighbors=1)(np.hstack([astronaut, astronaut[:, ::-1]]))
+    assert (np.diff(scores) <= 0).all() and len(scores) >= 2
+
+
+def test_nobody_there_is_an_empty_list():
+    assert FacePipeline(model=BrightestPixel())(np.full((200, 300, 3), 127, np.uint8)) == []
+    assert FacePipeline(model=BrightestPixel()).keypoints(np.zeros((20, 30, 3), np.uint8), []).shape == (0, 68, 2)
+
+
+def test_faces_at_the_border_and_tiny_pictures_do_not_crash(astronaut):
+    pipeline = FacePipeline(model=BrightestPixel())
+    for picture in (astronaut[95:200, 195:260], astronaut[:10, :10], astronaut[:1, :1]):
+        for face in pipeline(picture):
+            assert np.isfinite(face.keypoints).all()
+
+
+def test_gray_rgba_and_16_bit_pictures_are_taken(astronaut, tmp_path):
+    pipeline = FacePipeline(model=BrightestPixel())
+    gray = cv2.cvtColor(astronaut, cv2.COLOR_RGB2GRAY)
+    rgba = np.dstack([astronaut, np.full(astronaut.shape[:2], 255, np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "photo.png")
+    for picture in (gray, rgba, gray.astype(np.uint16) * 257, tmp_path / "photo.png", str(tmp_path / "photo.png")):
+        assert len(pipeline(picture)) == 1
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((5, 5, 3)), np.zeros((5, 5, 2), np.uint8), np.zeros(4, np.uint8)])
+def test_an_array_that_is_no_picture_is_one_sentence(wrong):
+    with pytest.raises(DataError, match="an image"):
+        as_rgb(wrong)
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 10], [0, 0, np.nan, 5]])
+def test_a_box_without_size_is_one_sentence(box, astronaut):
+    with pytest.raises(DataError, match="a box must be"):
+        FacePipeline(model=BrightestPixel()).keypoints(astronaut, [box])
+
+
+def test_eyes_and_smile_are_found_inside_the_face(astronaut):
+    box = HaarDetector()(astronaut)[0][0]
+    eyes, smile = find_eyes(astronaut, box), find_smile(astronaut, box)
+    centres = eyes[:, :2] + eyes[:, 2:] / 2
+    assert len(eyes) == 2 and len(smile) >= 1
+    assert np.abs(np.sort(centres[:, 0]) - [205, 242]).max() < 10 and np.abs(centres[:, 1] - 105).max() < 15
+    assert (smile[:, 1] + smile[:, 3] / 2 > 120).all()
+    assert find_eyes(astronaut, (-500, -500, 100, 100)).shape == (0, 4)
+
+
+def test_opencv_5_is_one_clear_sentence(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(RuntimeError, match=r"has no Haar cascades: pip install \"opencv-python>=4.10,<5\""):
+        haar.load_cascade("eye")
+
+
+def run_script(*arguments):
+    return subprocess.run(
+        [sys.executable, "pipeline.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_script_draws_a_photo_and_reports_mistakes_in_one_line(astronaut, tmp_path):
+    Image.fromarray(astronaut).save(tmp_path / "photo.jpg")
+    torch.manual_seed(0)
+    save_model(Net(), tmp_path / "net.pt", Expects())
+    done = run_script(tmp_path / "photo.jpg", "--model", tmp_path / "net.pt")
+    assert done.returncode == 0 and "1 face; drawn in" in done.stdout
+    drawn = np.asarray(Image.open(tmp_path / "photo_keypoints.jpg")).astype(int)
+    red = (drawn[..., 0] > 200) & (drawn[..., 1:] < 60).all(-1)
+    assert drawn.shape == astronaut.shape and red.sum() > 100, "the box is drawn"
+
+    for arguments, sentence in (
+        ([tmp_path / "none.jpg", "--model", tmp_path / "net.pt"], "no such file"),
+        ([tmp_path / "photo.jpg", "--model", tmp_path / "none.pt"], "no such weights file"),
+        ([tmp_path / "net.pt", "--model", tmp_path / "net.pt"], "not a readable picture"),
+        ([tmp_path / "photo.jpg", "--model", tmp_path / "net.pt", "--output", tmp_path / "no" / "x.jpg"], "no/x.jpg"),
+    ):
+        failed = run_script(*arguments)
+        assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
+        assert sentence in failed.stderr

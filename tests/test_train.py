@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from data_load import DataError, FacialKeypointsDataset
+from models import BatchNormNet, Net
+from train import FACE_CROP, FACE_CROP_TRAINING, LOSSES, evaluate, fit, predict
+
+
+@pytest.fixture(scope="module")
+def faces(drawn):
+    frames = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
+    return frames.with_transform(FACE_CROP)
+
+
+@pytest.fixture
+def eight(faces):
+    return faces.subset(range(8))
+
+
+class Small(nn.Module):
+    """A net that trains in milliseconds, with dropout so that randomness matters."""
+
+    num_keypoints = 68
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.AvgPool2d(16), nn.Flatten(), nn.Linear(196, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 136)
+        )
+
+    def forward(self, x):
+        return self.layers(x).view(-1, 68, 2)
+
+
+def small_model():
+    torch.manual_seed(7)
+    return Small()
+
+
+@pytest.mark.parametrize("network, lr", [(Net, 3e-4), (BatchNormNet, 3e-4)])
+def test_a_net_overfits_eight_faces(network, lr, eight):
+    torch.manual_seed(0)
+    model = network()
+    before = evaluate(model, eight)["NME %"]
+    fit(model, eight, eight, loss="smooth_l1", lr=lr, epochs=60, batch_size=8)
+    after = evaluate(model, eight)["NME %"]
+    assert after < 6 < before / 5
+
+
+def test_training_is_the_plain_loop_written_out(eight):
+    """Three epochs of full-batch SGD in float32 against torch's own loop."""
+    model, plain = small_model().eval(), small_model().eval()
+    model.layers[4].p = plain.layers[4].p = 0.0
+    fit(model, eight, eight, loss="mse", optimizer=torch.optim.SGD(model.parameters(), 0.1), epochs=3, batch_size=8)
+    images, keypoints = (torch.stack([eight[i][key] for i in range(8)]) for key in ("image", "keypoints"))
+    optimizer = torch.optim.SGD(plain.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(plain(images), keypoints).backward()
+        optimizer.step()
+    torch.testing.assert_close(model.state_dict(), plain.state_dict(), atol=3e-3, rtol=0.02)  # bfloat16's precision
+
+
+def test_history_holds_the_mean_loss_per_coordinate(faces):
+    model = small_model()
+    history = fit(model, faces, faces, loss="mse", lr=0.0, epochs=2, batch_size=10)  # 24 faces: a short last batch
+    predicted, true = predict(model, faces)
+    assert history["validation loss"].tolist() == pytest.approx([np.mean((predicted - true) ** 2)] * 2, rel=1e-4)
+    assert history["training loss"].iloc[0] == pytest.approx(history["validation loss"].iloc[0], rel=0.1)
+
+
+def test_the_best_weights_on_validation_data_are_kept(eight):
+    model = small_model()
+    history = fit(model, eight, eight, loss="mse", optimizer="sgd", lr=0.5, epochs=4, batch_size=8)
+    spoilt = fit(model, eight, eight, loss=lambda p, t: -LOSSES["mse"]()(p, t), optimizer="sgd", lr=0.5, epochs=3)
+    assert len(spoilt) == 3 and history["validation loss"].is_monotonic_decreasing
+    kept = np.mean(np.square(np.subtract(*predict(model, eight))))
+    assert kept == pytest.approx(-spoilt["validation loss"].min(), rel=1e-3)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(faces, tmp_path):
+    augmented = faces.with_transform(FACE_CROP_TRAINING)
+    arguments = dict(optimizer="adam", lr=1e-3, batch_size=5, seed=3)
+    whole, parts = small_model(), small_model()
+    expected = fit(whole, augmented, faces, epochs=4, **arguments)
+    fit(parts, augmented, faces, epochs=2, checkpoint=tmp_path / "run.pt", **arguments)
+    again = small_model()
+    history = fit(again, augmented, faces, epochs=4, checkpoint=tmp_path / "run.pt", **arguments)
+    torch.testing.assert_close(again.state_dict(), whole.state_dict())
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(history["training loss"], expected["training loss"], rtol=1e-5)
+
+
+def test_another_seed_is_another_run(faces):
+    first, second = small_model(), small_model()
+    losses = [fit(m, faces, faces, epochs=1, batch_size=5, seed=s) for m, s in ((first, 0), (second, 1))]
+    assert losses[0]["training loss"].iloc[0] != losses[1]["training loss"].iloc[0]
+
+
+def test_ctrl_c_loses_nothing(faces, tmp_path, capsys):
+    calls = []
+
+    def interrupted_loss(predicted, true):
+        calls.append(1)
+        if len(calls) == 12:  # in the second epoch of five batches and one validation
+            raise KeyboardInterrupt
+        return LOSSES["mse"]()(predicted, true)
+
+    checkpoint = tmp_path / "run.pt"
+    history = fit(small_model(), faces, faces, interrupted_loss, epochs=3, batch_size=5, checkpoint=checkpoint)
+    assert len(history) == 1 and "interrupted: 1 of 3 epochs are done" in capsys.readouterr().out
+    assert len(fit(small_model(), faces, faces, "mse", epochs=3, batch_size=5, checkpoint=checkpoint)) == 3
+
+
+def test_a_damaged_checkpoint_is_one_sentence(eight, tmp_path):
+    (tmp_path / "run.pt").write_bytes(b"half a file")
+    with pytest.raises(DataError, match="run.pt: not a checkpoint of this run"):
+        fit(small_model(), eight, eight, epochs=1, checkpoint=tmp_path / "run.pt")
+
+
+def test_a_full_disk_in_training_is_one_sentence(eight, tmp_path, monkeypatch):
+    def full(content, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match="run.pt: could not be written .*No space left"):
+        fit(small_model(), eight, eight, epochs=1, checkpoint=tmp_path / "run.pt")

@@ -1,0 +1,175 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import Compose
+
+from augment import FaceCrop, RandomAffine, RandomBlur, RandomColor, RandomNoise, RandomOcclusion
+from data_load import CenterCrop, Normalize, RandomCrop, Rescale, Resize, ToTensor
+from geometry import compose, crop_matrix, invert, tight_box, transform_points, warp
+from landmarks import MIRROR
+
+SIZE = (260, 300)  # h, w
+
+
+@pytest.fixture
+def blobs():
+    """68 soft blobs at places between pixels, and those places as keypoints."""
+    generator = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(np.arange(9) * 26 + 46, np.arange(8) * 26 + 39), -1).reshape(-1, 2)[:68]
+    keypoints = (grid + generator.uniform(-0.5, 0.5, (68, 2))).astype(np.float32)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    image = sum(np.exp(-((x - kx) ** 2 + (y - ky) ** 2) / (2 * 2.5**2)) for kx, ky in keypoints)
+    image = np.repeat((np.clip(image, 0, 1) * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    return {"image": image, "keypoints": keypoints}
+
+
+def centroid(image, point, radius):
+    """Where the blob near a point has its centre of brightness."""
+    left, top = (np.rint(point) - radius).astype(int)
+    window = image[top : top + 2 * radius + 1, left : left + 2 * radius + 1, 0].astype(float)
+    window = np.clip(window - 2, 0, None)  # rounding leaves a floor of 1 or 2 levels between blobs
+    y, x = np.mgrid[top : top + window.shape[0], left : left + window.shape[1]]
+    return np.array([(window * x).sum(), (window * y).sum()]) / window.sum()
+
+
+def worst_disagreement(sample):
+    """Largest distance of a keypoint and its blob, over the points well inside the picture."""
+    image, keypoints = sample["image"], sample["keypoints"]
+    height, width = image.shape[:2]
+    spacing = np.sort(np.linalg.norm(keypoints[:, None] - keypoints, axis=-1), axis=1)[:, 1].min()
+    radius = int(spacing / 2.4)
+    inside = (keypoints > radius + 1).all(1) & (keypoints < [width - radius - 2, height - radius - 2]).all(1)
+    assert inside.sum() > 20
+    return max(np.linalg.norm(centroid(image, p, radius) - p) for p in keypoints[inside])
+
+
+GEOMETRIC = {
+    "rescale up": Rescale(400),
+    "rescale down": Rescale(180),
+    "resize up": Resize((401, 377)),
+    "resize down": Resize((173, 205)),
+    "random crop": RandomCrop((200, 230)),
+    "center crop": CenterCrop(201),
+    "rotation": RandomAffine(rotation=20, scale=0, shift=0, mirror=0),
+    "scale": RandomAffine(rotation=0, scale=0.2, shift=0, mirror=0),
+    "shift": RandomAffine(rotation=0, scale=0, shift=0.05, mirror=0),
+    "mirror": RandomAffine(rotation=0, scale=0, shift=0, mirror=1),
+    "all at once": RandomAffine(rotation=10, scale=0.1, shift=0.05, mirror=0.5),
+    "face crop": FaceCrop(224, 0.25),
+    "augmented face crop": FaceCrop(224, 0.2, RandomAffine(rotation=10, scale=0.1, shift=0.03)),
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_image_and_keypoints_move_alike(name, blobs):
+    for seed in range(3):
+        torch.manual_seed(seed)
+        assert worst_disagreement(GEOMETRIC[name](blobs)) < 0.05
+
+
+def test_strong_shrinking_does_not_alias_or_shift():
+    image = np.zeros((1200, 1200, 3), np.uint8)
+    image[:, ::2] = 255  # the finest stripes there are: gray from afar
+    small = warp(image, crop_matrix((200, 200, 800, 800), 100, 0.0), (100, 100))
+    assert np.abs(small[10:90, 10:90].astype(float) - 127.5).max() < 20  # unaveraged stripes would be 127 off
+    cv2.circle(image := np.zeros_like(image), (700, 500), 40, (255, 255, 255), cv2.FILLED)
+    matrix = crop_matrix((203, 207, 811, 801), 100, 0.1)
+    small = warp(image, matrix, (100, 100))
+    expected = transform_points(matrix, np.array([[700.0, 500.0]]))[0]
+    assert np.linalg.norm(centroid(small, expected, 9) - expected) < 0.05
+
+
+def test_crop_matrix_by_hand():
+    matrix = crop_matrix((10, 20, 40, 20), size=120, margin=0.25)  # centre (30, 30), side 60, scale 2
+    np.testing.assert_allclose(transform_points(matrix, np.array([[30.0, 30.0]])), [[59.5, 59.5]])
+    np.testing.assert_allclose(transform_points(matrix, np.array([[10.0, 20.0]])), [[19.5, 39.5]])
+    identity = compose(invert(matrix), matrix)
+    np.testing.assert_allclose(identity, [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+
+
+def test_mirroring_twice_is_identity(blobs):
+    mirror = RandomAffine(rotation=0, scale=0, shift=0, mirror=1)
+    once, twice = mirror(blobs), mirror(mirror(blobs))
+    np.testing.assert_array_equal(twice["image"], blobs["image"])
+    np.testing.assert_allclose(twice["keypoints"], blobs["keypoints"], atol=1e-4)
+    np.testing.assert_array_equal(once["image"], blobs["image"][:, ::-1])
+    np.testing.assert_allclose(once["keypoints"][MIRROR][:, 0], SIZE[1] - 1 - blobs["keypoints"][:, 0], atol=1e-4)
+
+
+def test_random_crop_reaches_every_offset():
+    ramp = np.repeat(np.arange(6, dtype=np.uint8).reshape(1, 6, 1), 6, 0).repeat(3, 2)
+    torch.manual_seed(0)
+    crops = [RandomCrop(4)({"image": ramp, "keypoints": np.zeros((68, 2))}) for _ in range(200)]
+    assert {int(crop["image"][0, 0, 0]) for crop in crops} == {0, 1, 2}
+
+
+def test_random_crop_of_the_same_size_is_the_picture(blobs):
+    same = RandomCrop(SIZE)(blobs)
+    np.testing.assert_array_equal(same["image"], blobs["image"])
+
+
+@pytest.mark.parametrize("crop", [RandomCrop(280), CenterCrop((400, 100))])
+def test_too_small_a_picture_is_a_clear_error(crop, blobs):
+    with pytest.raises(ValueError, match=r"Crop of .* the picture is only 260x300"):
+        crop(blobs)
+
+
+def test_rescale_names_the_class_for_exact_sizes():
+    with pytest.raises(ValueError, match="Resize takes"):
+        Rescale((100, 100))
+
+
+def test_normalize_and_its_inverse_round_trip(blobs):
+    normalize = Normalize()
+    sample = normalize(blobs)
+    assert sample["image"].dtype == np.float32 and sample["image"].shape == SIZE
+    assert 0 <= sample["image"].min() and sample["image"].max() <= 1
+    np.testing.assert_allclose(sample["keypoints"], (blobs["keypoints"] - 100) / 50, rtol=1e-6)
+    np.testing.assert_allclose(normalize.inverse(sample["keypoints"]), blobs["keypoints"], atol=1e-4)
+    tensor = torch.from_numpy(sample["keypoints"])
+    np.testing.assert_allclose(normalize.inverse(tensor).numpy(), blobs["keypoints"], atol=1e-4)
+
+
+def test_gray_uses_the_luma_weights():
+    red = {"image": np.full((2, 2, 3), (255, 0, 0), np.uint8), "keypoints": np.zeros((68, 2), np.float32)}
+    assert abs(Normalize()(red)["image"][0, 0] - 0.299) < 0.002, "RGB read as BGR would give 0.114"
+
+
+def test_to_tensor_is_float32_and_channels_first(blobs):
+    tensor = ToTensor()(blobs)["image"]
+    assert tensor.shape == (3, *SIZE) and tensor.dtype == torch.float32 and tensor.max() <= 1
+    assert ToTensor()(Normalize()(blobs))["image"].shape == (1, *SIZE)
+
+
+PHOTOMETRIC = [RandomColor(), RandomBlur(p=1), RandomNoise(p=1), RandomOcclusion(p=1)]
+
+
+@pytest.mark.parametrize("transform", PHOTOMETRIC, ids=lambda t: type(t).__name__)
+def test_photometric_augmentation_leaves_points_and_input_alone(transform, blobs):
+    before = blobs["image"].copy()
+    torch.manual_seed(0)
+    changed = transform(blobs)
+    assert (changed["image"] != before).any() and changed["image"].dtype == np.uint8
+    assert changed["image"].shape == before.shape
+    np.testing.assert_array_equal(changed["keypoints"], blobs["keypoints"])
+    np.testing.assert_array_equal(blobs["image"], before)
+
+
+def test_one_seed_repeats_every_augmentation(blobs):
+    everything = Compose([FaceCrop(128, 0.2, RandomAffine()), *PHOTOMETRIC])
+    torch.manual_seed(5)
+    first = everything(blobs)
+    torch.manual_seed(5)
+    second = everything(blobs)
+    np.testing.assert_array_equal(first["image"], second["image"])
+    np.testing.assert_array_equal(first["keypoints"], second["keypoints"])
+    assert (everything(blobs)["keypoints"] != first["keypoints"]).any()
+
+
+def test_face_crop_uses_a_box_that_the_sample_brings(blobs):
+    x, y, w, h = tight_box(blobs["keypoints"])
+    moved = FaceCrop(100, 0.25)(blobs | {"box": np.array([x + 10, y, w, h])})
+    plain = FaceCrop(100, 0.25)(blobs)
+    assert (moved["keypoints"][:, 0] < plain["keypoints"][:, 0]).all()
+    assert "box" not in moved

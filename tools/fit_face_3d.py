@@ -1,0 +1,70 @@
+"""Fit the rigid 3D face of landmarks.FACE_3D to the hand-made 300-W labels and print it.
+
+    python -m tools.fit_face_3d data/ibug_300W_large_face_landmark_dataset
+
+Rigid factorisation under scaled orthography (Tomasi and Kanade, "Shape and motion from image streams
+under orthography", IJCV 9, 1992, sections 3.3-3.5), then made symmetric by the mirror table.
+"""
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+
+from landmarks import EYE_CORNERS, MIRROR
+
+
+def read_shapes(folder: Path) -> np.ndarray:  # (N, 68, 2)
+    """All 68-point shapes of the 300-W training XML."""
+    boxes = ElementTree.parse(folder / "labels_ibug_300W_train.xml").iter("box")
+    return np.array([[(float(part.get("x")), float(part.get("y"))) for part in box.iter("part")] for box in boxes])
+
+
+def metric_upgrade(motion: np.ndarray) -> np.ndarray:
+    """The 3x3 matrix that makes every camera's two rows orthogonal and equally long (motion: (2N, 3))."""
+    rows_x, rows_y = motion[0::2], motion[1::2]
+    upper = np.triu_indices(3)
+
+    def products(a, b):
+        outer = a[:, :, None] * b[:, None, :]
+        twice = (outer + outer.transpose(0, 2, 1))[:, upper[0], upper[1]]
+        return twice * np.where(upper[0] == upper[1], 0.5, 1.0)
+
+    equations = np.vstack([products(rows_x, rows_y), products(rows_x, rows_x) - products(rows_y, rows_y)])
+    solution = np.linalg.svd(equations)[2][-1]
+    metric = np.zeros((3, 3))
+    metric[upper] = solution
+    metric = metric + metric.T - np.diag(np.diag(metric))
+    return np.linalg.cholesky(metric if np.trace(metric) > 0 else -metric)
+
+
+def upright(face: np.ndarray) -> np.ndarray:
+    """Symmetric about x = 0; x right, y down, z away from the camera; outer eye corners 1 apart."""
+    across = face[EYE_CORNERS[1]] - face[EYE_CORNERS[0]]
+    down = face[8] - face[27]
+    x = across / np.linalg.norm(across)
+    y = down - x * (down @ x)
+    y /= np.linalg.norm(y)
+    face = (face - face.mean(0)) @ np.stack([x, y, np.cross(x, y)]).T
+    if face[30, 2] > face[:17, 2].mean():  # factorisation leaves the sign of depth open: the nose points at us
+        face[:, 2] *= -1
+    face = (face + face[MIRROR] * [-1, 1, 1]) / 2
+    return face / np.linalg.norm(face[EYE_CORNERS[0]] - face[EYE_CORNERS[1]])
+
+
+def main() -> None:
+    """Print the face as a Python table."""
+    shapes = read_shapes(Path(sys.argv[1]))
+    centred = shapes - shapes.mean(1, keepdims=True)
+    centred /= np.linalg.norm(centred, axis=(1, 2), keepdims=True)
+    measured = centred.transpose(0, 2, 1).reshape(-1, 68)
+    u, s, vt = np.linalg.svd(measured, full_matrices=False)
+    upgrade = metric_upgrade(u[:, :3] * s[:3])
+    face = upright((np.linalg.inv(upgrade) @ vt[:3]).T)
+    for start in range(0, 68, 4):
+        print("    " + ", ".join(f"({x:.3f}, {y:.3f}, {z:.3f})" for x, y, z in face[start : start + 4]) + ",")
+
+
+if __name__ == "__main__":
+    main()

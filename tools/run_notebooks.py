@@ -1,0 +1,91 @@
+"""Execute the notebooks top to bottom, each in a fresh kernel.
+
+    python tools/run_notebooks.py                       copies into build/notebooks/
+    python tools/run_notebooks.py --in-place            the committed ones (before a commit)
+    python tools/run_notebooks.py --only 3 4            some of them
+
+QUICK=1 makes them minutes-short; KEYPOINTS_DATA names the data folder.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def find_notebooks(numbers: list[int] | None = None) -> list[Path]:
+    """The numbered notebooks at the top of the repository, in order; all, or those with these numbers."""
+    notebooks = sorted(ROOT.glob("[0-9]*. *.ipynb"))
+    return [path for path in notebooks if not numbers or int(path.name.split(".")[0]) in numbers]
+
+
+def execute(path: Path, target: Path) -> float:
+    """Run one notebook and write it to target; returns the seconds it took.
+
+    The kernel starts at the top of the repository, as it does in Jupyter. Timings and machine-dependent
+    metadata are left out, so that the same outputs give the same file. Raises CellExecutionError; the target
+    then shows the error, unless it is the notebook itself, which stays as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    bar = tqdm(total=cells, desc=path.stem, unit="cell", leave=False)
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+        record_timing=False,
+        resources={"metadata": {"path": str(ROOT)}},
+        on_cell_executed=lambda **_: bar.update(),
+    )
+    start = time.perf_counter()
+    try:
+        client.execute()
+    except CellExecutionError:
+        if target != path:
+            write(notebook, target)
+        raise
+    finally:
+        bar.close()
+    write(notebook, target)
+    return time.perf_counter() - start
+
+
+def write(notebook, target: Path) -> None:
+    """Write a notebook whole or not at all."""
+    notebook.metadata = METADATA
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    nbformat.write(notebook, part)
+    os.replace(part, target)
+
+
+def main() -> None:
+    """Run the notebooks and say what was made and where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in-place", action="store_true")
+    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers of notebooks")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "notebooks")
+    args = parser.parse_args()
+    for path in find_notebooks(args.only):
+        target = path if args.in_place else args.output / path.name
+        try:
+            seconds = execute(path, target)
+        except CellExecutionError as error:
+            raise SystemExit(f"{path.name} failed:\n{error}") from None
+        print(f"{seconds:6.0f} s  {target.stat().st_size / 1e3:5.0f} KB  {target}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Every figure the notebooks draw. Ground truth is green, predictions magenta, boxes red, everywhere.
+
+Functions return a closed matplotlib Figure: a notebook shows it as the cell's result, a script saves it.
+Keypoints are (K, 2) in pixels of the image they are drawn on.
+"""
+
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+import metrics
+from data_load import DataError
+from landmarks import CONTOURS
+
+TRUE, PREDICTED, BOX = "lime", "magenta", "red"
+RGB = {"lime": (0, 255, 0), "magenta": (255, 0, 255), "red": (255, 0, 0)}
+
+
+def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: str = PREDICTED) -> np.ndarray:
+    """A copy of an RGB uint8 image with dots whose size follows the face's."""
+    drawn = np.ascontiguousarray(image).copy()
+    radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
+    for x, y in keypoints:  # 4 fractional bits place a dot between pixels
+        centre = (round(float(x) * 16), round(float(y) * 16))
+        cv2.circle(drawn, centre, round(radius * 16), RGB[color], cv2.FILLED, cv2.LINE_AA, shift=4)
+    return drawn
+
+
+def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: str = BOX) -> np.ndarray:
+    """A copy of an RGB uint8 image with boxes (N, 4) x, y, w, h."""
+    drawn = np.ascontiguousarray(image).copy()
+    thickness = max(1, round(min(image.shape[:2]) / 250))
+    for x, y, w, h in np.asarray(boxes).reshape(-1, 4):
+        corners = (round(float(x)), round(float(y))), (round(float(x + w)), round(float(y + h)))
+        cv2.rectangle(drawn, *corners, RGB[color], thickness, cv2.LINE_AA)
+    return drawn
+
+
+def draw_faces(image: np.ndarray, faces: list) -> np.ndarray:
+    """A copy of the photo with the boxes and keypoints of pipeline.Face objects."""
+    drawn = draw_boxes(image, [face.box for face in faces])
+    for face in faces:
+        drawn = draw_keypoints(drawn, face.keypoints)
+    return drawn
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
+    try:
+        Image.fromarray(image).save(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: could not be written ({error})") from None
+
+
+def to_image(picture) -> np.ndarray:
+    """A picture for imshow: a tensor (C, H, W) becomes an array (H, W) or (H, W, C)."""
+    if isinstance(picture, torch.Tensor):
+        return np.squeeze(picture.detach().cpu().float().numpy().transpose(1, 2, 0))
+    return picture
+
+
+def show_images(pictures, true=None, predicted=None, titles=None, columns: int = 4, width: float = 10.0) -> Figure:
+    """A grid of pictures with ground truth (N, K, 2) in green and predictions in magenta, either may be None.
+
+    Pictures keep their own pixels: points outside the picture are cut off at its frame.
+    """
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    tallest = max(to_image(p).shape[0] / to_image(p).shape[1] for p in pictures)
+    cell = width / columns
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (cell * tallest + (0.3 if titles else 0.05))))
+    axes = np.atleast_1d(axes).ravel()
+    for index, ax in enumerate(axes):
+        ax.axis("off")
+        if index < len(pictures):
+            _show_one(ax, pictures[index], _at(true, index), _at(predicted, index), 6 * cell / 2.5)
+            ax.set_title(titles[index] if titles else "", fontsize=9)
+    return _finish(figure)
+
+
+def _at(points, index):
+    return None if points is None else points[index]
+
+
+def _show_one(ax, picture, true, predicted, dot):
+    image = to_image(picture)
+    ax.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+    height, width = image.shape[:2]
+    for points, color in ((true, TRUE), (predicted, PREDICTED)):
+        if points is not None:
+            ax.scatter(points[:, 0], points[:, 1], s=dot, c=color, linewidths=0)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def show_samples(samples: dict, width: float = 10.0) -> Figure:
+    """Samples side by side, with pixel axes, so that sizes can be read: {title: sample}."""
+    figure, axes = plt.subplots(1, len(samples), figsize=(width, width / len(samples) * 1.3))
+    for ax, (title, sample) in zip(np.atleast_1d(axes), samples.items(), strict=True):
+        _show_one(ax, sample["image"], sample["keypoints"], None, 8)
+        height, across = to_image(sample["image"]).shape[:2]
+        ax.set_title(f"{title}\n{across} x {height}", fontsize=9)
+        ax.tick_params(labelsize=7)
+    return _finish(figure)
+
+
+def show_landmark_map(image: np.ndarray, keypoints: np.ndarray) -> Figure:
+    """The 68 points on one face, joined to contours and numbered from 0."""
+    figure, ax = plt.subplots(figsize=(7.5, 7.5))
+    ax.imshow(image, alpha=0.6)
+    for points in CONTOURS.values():
+        ax.plot(*keypoints[points].T, color=TRUE, linewidth=1)
+    centre = keypoints.mean(axis=0)
+    for number, (x, y) in enumerate(keypoints):
+        ax.plot(x, y, ".", color=TRUE, markersize=5)
+        out = 9 * (keypoints[number] - centre) / np.linalg.norm(keypoints[number] - centre)
+        ax.annotate(str(number), (x, y), (out[0], -out[1]), textcoords="offset points", ha="center", va="center",
+                    fontsize=8, color="black")  # fmt: skip
+    ax.axis("off")
+    return _finish(figure)
+
+
+def show_sizes(sizes: np.ndarray, eye_distances: np.ndarray) -> Figure:
+    """Image sizes (N, 2) w, h as a scatter, and the outer-eye-corner distances (N,) as a histogram."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    left.scatter(*sizes.T, s=4, alpha=0.4)
+    left.set(xlabel="width (pixels)", ylabel="height (pixels)", title="image sizes", aspect="equal")
+    right.hist(eye_distances, bins=40)
+    right.set(xlabel="distance of the outer eye corners (pixels)", ylabel="frames", title="face sizes")
+    return _finish(figure)
+
+
+def show_lattice(image: np.ndarray, keypoints: np.ndarray, gaps: np.ndarray) -> Figure:
+    """One face with a line through every x value its labels have, and the gaps between such values everywhere."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    _show_one(left, image, keypoints, None, 8)
+    values = np.unique(keypoints[:, 0])
+    left.vlines(values, -0.5, image.shape[0] - 0.5, color=TRUE, linewidth=0.5, alpha=0.6)
+    left.set_title(f"{len(keypoints)} points share {len(values)} x values")
+    left.axis("off")
+    right.hist(100 * gaps, bins=np.arange(0, 12, 0.5))
+    right.set(xlabel="gap between neighbouring values (% of the face's size)", ylabel="count", title="all frames")
+    return _finish(figure)
+
+
+def show_loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Training and validation loss, and validation NME, per epoch: {name: history of train.fit}."""
+    figure, axes = plt.subplots(1, len(histories) + 1, figsize=(10, 3.2))
+    for ax, (name, history) in zip(axes, histories.items(), strict=False):
+        ax.plot(history["epoch"], history["training loss"], "o-", markersize=3, label="training")
+        ax.plot(history["epoch"], history["validation loss"], "o-", markersize=3, label="validation")
+        ax.set(title=name, xlabel="epoch", ylabel="loss", ylim=(0, None))
+        ax.legend()
+    for name, history in histories.items():
+        axes[-1].plot(history["epoch"], history["validation NME %"], "o-", markersize=3, label=name)
+    axes[-1].set(title="validation error", xlabel="epoch", ylabel="NME (% of eye distance)", ylim=(0, None))
+    axes[-1].legend()
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return _finish(figure)
+
+
+def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figure:
+    """Cumulative error curves: {name: NME per face (N,)}."""
+    figure, ax = plt.subplots(figsize=(7, 4))
+    for name, values in errors.items():
+        thresholds, parts = metrics.error_curve(values, up_to)
+        ax.plot(100 * thresholds, 100 * parts, label=name)
+    ax.axvline(8, color="gray", linestyle=":", label="failure above 8 %")
+    ax.set(xlabel="error (% of the outer-eye-corner distance)", ylabel="faces at or below (%)", ylim=(0, 101))
+    ax.set_xlim(0, 100 * up_to)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+    return _finish(figure)
+
+
+def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8) -> Figure:
+    """The faces with the largest errors, worst first, each with its NME; pictures is indexed like the points."""
+    errors = metrics.nme(predicted, true)
+    worst = np.argsort(-errors)[:count]
+    titles = [f"{100 * errors[i]:.0f} %" for i in worst]
+    return show_images([pictures[i] for i in worst], true[worst], predicted[worst], titles)
+
+
+def show_filters(weights: torch.Tensor, columns: int = 16) -> Figure:
+    """First input channel of convolution weights (out, in, k, k): dark is negative, bright positive."""
+    kernels = weights.detach().cpu().float().numpy()[:, 0]
+    limit = np.abs(kernels).max()
+    rows = -(-len(kernels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(10, 10 / columns * rows * 1.25), squeeze=False)
+    for index, ax in enumerate(axes.ravel()):
+        ax.axis("off")
+        if index < len(kernels):
+            ax.imshow(kernels[index], cmap="gray", vmin=-limit, vmax=limit)
+            ax.set_title(str(index), fontsize=7, pad=2)
+    return _finish(figure)
+
+
+def show_filtered(image: np.ndarray, kernels: np.ndarray, titles: list[str]) -> Figure:
+    """Each kernel (k, k) above what cv2.filter2D makes of a gray image (H, W) in [0, 1]; gray is zero."""
+    figure, axes = plt.subplots(2, len(kernels), figsize=(10, 20 / len(kernels) * 1.1))
+    for (above, below), kernel, title in zip(axes.T, kernels, titles, strict=True):
+        response = cv2.filter2D(image, cv2.CV_32F, kernel)
+        for ax, picture in ((above, kernel), (below, response)):
+            limit = np.abs(picture).max()
+            ax.imshow(picture, cmap="gray", vmin=-limit, vmax=limit)
+            ax.axis("off")
+        above.set_title(title, fontsize=9)
+    return _finish(figure)
+
+
+def show_feature_maps(maps: torch.Tensor, count: int = 16, columns: int = 8) -> Figure:
+    """The `count` strongest of one face's feature maps (C, H, W), each scaled to its own maximum."""
+    strongest = maps.amax(dim=(1, 2)).argsort(descending=True)[:count].sort().values.tolist()
+    rows = -(-len(strongest) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(10, 10 / columns * rows * 1.15), squeeze=False)
+    for ax, index in zip(axes.ravel(), strongest, strict=False):
+        ax.imshow(maps[index].detach().cpu().float().numpy(), cmap="viridis")
+        ax.set_title(f"map {index}", fontsize=7, pad=2)
+    for ax in axes.ravel():
+        ax.axis("off")
+    return _finish(figure)
+
+
+def _finish(figure: Figure) -> Figure:
+    figure.tight_layout()
+    plt.close(figure)  # otherwise a notebook would show it twice
+    return figure
