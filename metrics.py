@@ -1,6 +1,7 @@
 """How good keypoints are. Everywhere `predicted` and `true` are arrays (N, K, 2); errors are per face, (N,)."""
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from landmarks import EYE_CORNERS, PARTS
 
@@ -75,3 +76,19 @@ def summary(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
         "AUC to 8 %": auc(errors, 0.08),
         "pixels": mean_distance(predicted, true),
     }
+
+
+def match_boxes(found: np.ndarray, true: np.ndarray, within: float = 0.5) -> np.ndarray:  # (T,) int
+    """For each true box (T, 4) the index of the found box (F, 4) that belongs to it, or -1 for a miss.
+
+    Boxes belong together when their centres are nearer than `within` of the true box's longer side; each found
+    box is used once, so that F minus the number of matches is the number of false boxes.
+    """
+    match = np.full(len(true), -1)
+    if len(found) and len(true):
+        centres = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (true, found)]
+        away = np.linalg.norm(centres[0][:, None] - centres[1], axis=-1) / true[:, 2:].max(axis=1, keepdims=True)
+        rows, columns = linear_sum_assignment(np.minimum(away, within))
+        near = away[rows, columns] < within
+        match[rows[near]] = columns[near]
+    return match

@@ -86,6 +86,20 @@ class BatchNormNet(nn.Module):
 NETWORKS = {net.__name__: net for net in (Net, BatchNormNet)}
 
 
+def initialize(model: nn.Module) -> nn.Module:
+    """He's start for ReLU networks (He et al., "Delving deep into rectifiers", arXiv:1502.01852, eq. 10).
+
+    Every layer passes the spread of its input on, where torch's default start lets it die out on the way down:
+    then all faces look alike to the last layers. The output layer starts near zero, at the middle of the picture.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    nn.init.normal_(layer.weight, std=0.01)  # the last one
+    return model
+
+
 def count_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""Train and evaluate: a visible loop, and the recipes that notebook 2 compares.
+"""Train and evaluate: a visible loop; as a script, the run of notebook 2.
 
 python train.py face-crops                       # the notebook's best recipe; Ctrl-C and run again to resume
 python train.py course-mse --epochs 5 --seed 1
@@ -6,31 +6,21 @@ python train.py course-mse --epochs 5 --seed 1
 
 import argparse
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
-from torchvision.transforms import Compose
 from tqdm import tqdm
 
 import metrics
-from augment import FaceCrop, RandomAffine, RandomBlur, RandomColor, RandomNoise, RandomOcclusion
-from data_load import (
-    CenterCrop,
-    DataError,
-    FacialKeypointsDataset,
-    Normalize,
-    RandomCrop,
-    Rescale,
-    ToTensor,
-    find_data,
-    person_split,
-)
-from models import BatchNormNet, Expects, Net, save_model, write_atomically
+from data_load import DataError, find_data
+from models import save_model, write_atomically
+from recipes import EXPECTS, NORMALIZE, RECIPES, Recipe, course_data
 
 LOSSES = {"mse": nn.MSELoss, "l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss}
 OPTIMIZERS = {
@@ -39,69 +29,7 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
-EXPECTS = Expects()
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
-NORMALIZE = Normalize(EXPECTS.mean, EXPECTS.std)
-
-to_input = [NORMALIZE, ToTensor()]
-WHOLE_FRAME_TRAINING = Compose([Rescale(250), RandomCrop(224), *to_input])
-WHOLE_FRAME = Compose([Rescale(250), CenterCrop(224), *to_input])
-FACE_CROP_TRAINING = Compose(
-    [
-        FaceCrop(EXPECTS.size, EXPECTS.margin, RandomAffine()),
-        RandomColor(),
-        RandomBlur(),
-        RandomNoise(),
-        RandomOcclusion(),
-        *to_input,
-    ]
-)
-FACE_CROP = Compose([FaceCrop(EXPECTS.size, EXPECTS.margin), *to_input])
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to train: a network, what it sees, and the numbers of `fit`."""
-
-    network: type[nn.Module]
-    training_transform: Compose
-    transform: Compose
-    loss: str
-    optimizer: str
-    lr: float
-    epochs: int
-    batch_size: int
-
-    def __str__(self):
-        sees = "face crops, augmented" if self.transform is FACE_CROP else "whole frames"
-        return (
-            f"{self.network.__name__} on {sees}: {self.loss}, {self.optimizer} at {self.lr:g}, "
-            f"batches of {self.batch_size}, {self.epochs} epochs"
-        )
-
-    def settings(self) -> dict:
-        """The keyword arguments for `fit`."""
-        return {k: getattr(self, k) for k in ("loss", "optimizer", "lr", "epochs", "batch_size")}
-
-
-RECIPES = {
-    # The coursework's first answer, as published.
-    "course-mse": Recipe(Net, WHOLE_FRAME_TRAINING, WHOLE_FRAME, "mse", "rmsprop", 1e-4, 3, 10),
-    # The coursework's most copied better answer; published with 50 epochs.
-    "course-batchnorm": Recipe(BatchNormNet, WHOLE_FRAME_TRAINING, WHOLE_FRAME, "smooth_l1", "adam", 1e-4, 4, 64),
-    # What the detector's box is worth: the first net again, on face crops.
-    "face-crops": Recipe(Net, FACE_CROP_TRAINING, FACE_CROP, "smooth_l1", "adam", 5e-4, 20, 64),
-}
-
-
-def course_data(root: Path) -> tuple:
-    """Training, validation (a fifth of the training people) and labelled test frames, decoded once."""
-    everyone, test = (
-        FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, in_memory=True)
-        for split in ("training", "test")
-    )
-    training, validation = (everyone.subset(positions) for positions in person_split(everyone.people))
-    return training, validation, test
 
 
 def best_device() -> torch.device:
@@ -129,7 +57,7 @@ def to_device(batch: dict, device: torch.device) -> tuple[torch.Tensor, torch.Te
     return images, batch["keypoints"].to(device, non_blocking=True)
 
 
-def train_one_epoch(model, loader, loss_function, optimizer, device, progress=False) -> float:
+def train_one_epoch(model, loader, loss_function, optimizer, scheduler, device, progress=False) -> float:
     """One pass over the training data; returns the mean loss per coordinate."""
     model.train()
     total = 0.0
@@ -141,6 +69,8 @@ def train_one_epoch(model, loader, loss_function, optimizer, device, progress=Fa
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if scheduler:
+            scheduler.step()
         total += loss.item() * len(images)
     return total / len(loader.dataset)
 
@@ -183,6 +113,7 @@ def fit(
     lr: float = 1e-4,
     epochs: int = 3,
     batch_size: int = 64,
+    one_cycle: bool = False,
     seed: int = 0,
     device: torch.device | None = None,
     checkpoint: str | Path | None = None,
@@ -191,7 +122,8 @@ def fit(
     """Train `model` in place and leave it with the weights of its best validation loss.
 
     loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
-    made for this model. With a `checkpoint` path every epoch is saved, and the same call goes on where it
+    made for this model; one_cycle lets the rate rise to lr and fall to zero within the run (Smith and Topin,
+    arXiv:1708.07120). With a `checkpoint` path every epoch is saved, and the same call goes on where it
     stopped; the result is that of an uninterrupted run, since every epoch is seeded by (seed, epoch).
     Ctrl-C ends training early and keeps the best weights so far. `progress` draws a bar (not in notebooks).
 
@@ -202,13 +134,14 @@ def fit(
     loss_function = LOSSES[loss]() if isinstance(loss, str) else loss
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
-    run = _Run(model, optimizer, checkpoint)
     loader = DataLoader(training_data, batch_size, shuffle=True)
+    scheduler = OneCycleLR(optimizer, lr, total_steps=epochs * len(loader)) if one_cycle else None
+    run = _Run(model, optimizer, scheduler, checkpoint)
     try:
         for epoch in range(len(run.history) + 1, epochs + 1):
             torch.manual_seed(1_000_003 * seed + epoch)
             start = time.perf_counter()
-            training_loss = train_one_epoch(model, loader, loss_function, optimizer, device, progress)
+            training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, device, progress)
             predicted, true = predict(model, validation_data, batch_size)
             row = {
                 "epoch": epoch,
@@ -227,29 +160,31 @@ def fit(
 
 
 class _Run:
-    """What must survive an interruption: weights, optimiser, history and the best weights so far."""
+    """What must survive an interruption: weights, optimiser, schedule, history and the best weights so far."""
 
-    def __init__(self, model, optimizer, checkpoint):
-        self.model, self.optimizer, self.checkpoint = model, optimizer, checkpoint
+    def __init__(self, model, optimizer, scheduler, checkpoint):
+        self.parts = {"weights": model, "optimizer": optimizer}
+        if scheduler:
+            self.parts["scheduler"] = scheduler
+        self.checkpoint = checkpoint
         self.history, self.best_weights = [], _copy(model.state_dict())
         if checkpoint and Path(checkpoint).exists():
             self._resume()
 
     def finish_epoch(self, row):
         if row["validation loss"] <= min((r["validation loss"] for r in self.history), default=np.inf):
-            self.best_weights = _copy(self.model.state_dict())
+            self.best_weights = _copy(self.parts["weights"].state_dict())
         self.history.append(row)
         if self.checkpoint:
-            names = ("history", "best_weights")
-            state = {name: getattr(self, name) for name in names}
-            state |= {"weights": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            state = {name: part.state_dict() for name, part in self.parts.items()}
+            state |= {"history": self.history, "best_weights": self.best_weights}
             write_atomically(state, self.checkpoint)
 
     def _resume(self):
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
             self.history, self.best_weights = state["history"], state["best_weights"]
         except Exception as error:  # torch.load raises nearly anything on a damaged file
             reason = str(error).splitlines()[0]
@@ -258,6 +193,16 @@ class _Run:
 
 def _copy(weights):
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
+def run_recipe(recipe: Recipe, training, validation, seed: int = 0, **more) -> tuple[nn.Module, pd.DataFrame]:
+    """Build and train the network of a recipe; `more` goes to `fit`. Returns it with its history."""
+    model = recipe.build(seed)
+    training, validation = (
+        training.with_transform(recipe.training_transform),
+        validation.with_transform(recipe.transform),
+    )
+    return model, fit(model, training, validation, **recipe.settings(), seed=seed, **more)
 
 
 def main() -> None:
@@ -277,17 +222,7 @@ def main() -> None:
     root, about = find_data()
     print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {checkpoint}")
     training, validation, test = course_data(root)
-    torch.manual_seed(args.seed)
-    model = recipe.network()
-    fit(
-        model,
-        training.with_transform(recipe.training_transform),
-        validation.with_transform(recipe.transform),
-        **recipe.settings(),
-        seed=args.seed,
-        checkpoint=checkpoint,
-        progress=True,
-    )
+    model, _ = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
     save_model(model, output, EXPECTS)
     print(f"weights: {output}")
     for name, data in (("validation", validation), ("test", test)):

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,7 +20,11 @@ from data_load import DataError
 from landmarks import CONTOURS
 
 TRUE, PREDICTED, BOX = "lime", "magenta", "red"
-RGB = {"lime": (0, 255, 0), "magenta": (255, 0, 255), "red": (255, 0, 0)}
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """A matplotlib colour name as OpenCV wants it for RGB images."""
+    return tuple(round(255 * part) for part in to_rgb(color))
 
 
 def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: str = PREDICTED) -> np.ndarray:
@@ -28,7 +33,7 @@ def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: str = PREDIC
     radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
     for x, y in keypoints:  # 4 fractional bits place a dot between pixels
         centre = (round(float(x) * 16), round(float(y) * 16))
-        cv2.circle(drawn, centre, round(radius * 16), RGB[color], cv2.FILLED, cv2.LINE_AA, shift=4)
+        cv2.circle(drawn, centre, round(radius * 16), rgb(color), cv2.FILLED, cv2.LINE_AA, shift=4)
     return drawn
 
 
@@ -38,7 +43,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: str = BOX) -> np.nda
     thickness = max(1, round(min(image.shape[:2]) / 250))
     for x, y, w, h in np.asarray(boxes).reshape(-1, 4):
         corners = (round(float(x)), round(float(y))), (round(float(x + w)), round(float(y + h)))
-        cv2.rectangle(drawn, *corners, RGB[color], thickness, cv2.LINE_AA)
+        cv2.rectangle(drawn, *corners, rgb(color), thickness, cv2.LINE_AA)
     return drawn
 
 
@@ -96,6 +101,19 @@ def _show_one(ax, picture, true, predicted, dot):
         if points is not None:
             ax.scatter(points[:, 0], points[:, 1], s=dot, c=color, linewidths=0)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def mosaic(samples: list[dict], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of equal size put together to one photo: its RGB image and all keypoints (N, K, 2) in it."""
+    height, width = samples[0]["image"].shape[:2]
+    rows = -(-len(samples) // columns)
+    photo = np.zeros((rows * height, columns * width, 3), np.uint8)
+    keypoints = []
+    for index, sample in enumerate(samples):
+        top, left = index // columns * height, index % columns * width
+        photo[top : top + height, left : left + width] = sample["image"]
+        keypoints.append(sample["keypoints"] + np.array([left, top], np.float32))
+    return photo, np.stack(keypoints)
 
 
 def show_samples(samples: dict, width: float = 10.0) -> Figure:

@@ -60,3 +60,11 @@ def test_summary_is_in_percent_and_pixels(faces):
     row = metrics.summary(*faces)
     assert row["NME %"] == pytest.approx(37.5) and row["failures at 10 %"] == 100
     assert row["pixels"] == pytest.approx(5)
+
+
+def test_boxes_are_matched_one_to_one_by_nearness():
+    true = np.array([[0, 0, 10, 10], [20, 0, 10, 10], [100, 100, 10, 10]], float)
+    found = np.array([[21, 1, 8, 8], [50, 50, 10, 10], [22, 0, 10, 10], [1, 0, 10, 12]], float)
+    np.testing.assert_array_equal(metrics.match_boxes(found, true), [3, 0, -1])
+    np.testing.assert_array_equal(metrics.match_boxes(np.empty((0, 4)), true), [-1, -1, -1])
+    assert metrics.match_boxes(found, np.empty((0, 4))).shape == (0,)

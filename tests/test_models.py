@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from data_load import DataError
-from models import BatchNormNet, Expects, Net, count_parameters, load_model, save_model
+from models import BatchNormNet, Expects, Net, count_parameters, initialize, load_model, save_model
 
 NETS = [Net, BatchNormNet]
 
@@ -38,6 +38,20 @@ def test_pooling_before_relu_changes_nothing():
         expected = net.pool(torch.relu(conv(expected)))
     expected = net.fc2(torch.relu(net.fc1(expected.flatten(1)))).view(-1, 68, 2)
     torch.testing.assert_close(net(x), expected)
+
+
+def test_the_default_start_lets_the_signal_die_and_hes_start_does_not():
+    torch.manual_seed(0)
+    x = torch.rand(4, 1, 224, 224)
+
+    def spread(net):
+        features = x
+        for conv in (net.conv1, net.conv2, net.conv3, net.conv4, net.conv5):
+            features = torch.relu(net.pool(conv(features)))
+        return features.std(dim=0).mean()
+
+    assert spread(initialize(Net())) > 20 * spread(Net())
+    assert initialize(Net())(x).abs().max() < 2, "the first predictions stay inside the picture"
 
 
 @pytest.mark.parametrize("network", NETS)

@@ -9,13 +9,7 @@ from tqdm import tqdm
 from data_load import FacialKeypointsDataset, find_data
 from detector_architectures.haar import HaarDetector
 from geometry import tight_box
-
-
-def square_over(squares: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-    """The square whose middle lies nearest to the box's, if it is within half the box's size."""
-    away = squares[:, :2] + squares[:, 2:] / 2 - (box[:2] + box[2:] / 2)
-    distance = np.linalg.norm(away, axis=1) / box[2:].max()
-    return squares[distance.argmin()] if len(squares) and distance.min() < 0.5 else None
+from metrics import match_boxes
 
 
 def main() -> None:
@@ -27,12 +21,13 @@ def main() -> None:
     rows, missed = [], 0
     for sample in tqdm(frames):
         box = tight_box(sample["keypoints"])
-        square = square_over(detector.squares(sample["image"])[0], box)
-        if square is None:
+        squares = detector.squares(sample["image"])[0]
+        (match,) = match_boxes(squares, box[None])
+        if match < 0:
             missed += 1
             continue
-        side = square[2]
-        rows.append(np.concatenate([(box[:2] + box[2:] / 2 - square[:2]) / side, box[2:] / side]))
+        left, top, side, _ = squares[match]
+        rows.append(np.concatenate([box[:2] + box[2:] / 2 - (left, top), box[2:]]) / side)
     for name, column in zip(("centre x", "centre y", "width", "height"), np.array(rows).T, strict=True):
         low, middle, high = np.percentile(column, [5, 50, 95])
         print(f"{name:8}  median {middle:.3f}   5-95 %: {low:.3f} to {high:.3f}")
