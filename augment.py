@@ -26,12 +26,12 @@ def normal(sigma: float) -> float:
     return sigma * torch.randn(()).item()
 
 
-def warp_sample(sample: dict, matrix: np.ndarray, size: tuple, mirrored: bool = False) -> dict:
-    """Move image and keypoints by the same 2x3 matrix; `mirrored` renames left and right points."""
+def warp_sample(sample: dict, matrix: np.ndarray, size: tuple, mirrored: bool = False, mirror_table=MIRROR) -> dict:
+    """Move image and keypoints by the same 2x3 matrix; `mirrored` renames left and right points by the table."""
     keypoints = transform_points(matrix, sample["keypoints"])
     moved = sample | {"image": warp(sample["image"], matrix, size), "keypoints": keypoints}
     if mirrored:
-        moved["keypoints"] = keypoints[MIRROR]
+        moved["keypoints"] = keypoints[mirror_table]
     moved.pop("box", None)  # it was a box in the old picture
     return moved
 
@@ -40,11 +40,13 @@ class RandomAffine:
     """Random rotation, scale, shift and mirror image, in one warp.
 
     rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
-    size; mirror: probability. Draws beyond two sigma are cut off, so that no face leaves the picture.
+    size; mirror: probability, with the mirror table of the points' scheme (68 points unless another is given).
+    Draws beyond two sigma are cut off, so that no face leaves the picture.
     """
 
-    def __init__(self, rotation=8.0, scale=0.06, shift=0.03, mirror=0.5):
+    def __init__(self, rotation=8.0, scale=0.06, shift=0.03, mirror=0.5, mirror_table=MIRROR):
         self.rotation, self.scale, self.shift, self.mirror = rotation, scale, shift, mirror
+        self.mirror_table = mirror_table
 
     def draw(self, width: int, height: int) -> tuple[np.ndarray, bool]:
         """One random 2x3 matrix for a picture of this size, and whether it mirrors."""
@@ -57,7 +59,7 @@ class RandomAffine:
     def __call__(self, sample):
         height, width = sample["image"].shape[:2]
         matrix, mirrored = self.draw(width, height)
-        return warp_sample(sample, matrix, (width, height), mirrored)
+        return warp_sample(sample, matrix, (width, height), mirrored, self.mirror_table)
 
 
 class FaceCrop:
@@ -72,11 +74,11 @@ class FaceCrop:
 
     def __call__(self, sample):
         box = sample["box"] if "box" in sample else tight_box(sample["keypoints"])
-        matrix, mirrored = crop_matrix(box, self.size, self.margin), False
-        if self.affine:
-            random_matrix, mirrored = self.affine.draw(self.size, self.size)
-            matrix = compose(random_matrix, matrix)
-        return warp_sample(sample, matrix, (self.size, self.size), mirrored)
+        matrix, size = crop_matrix(box, self.size, self.margin), (self.size, self.size)
+        if not self.affine:
+            return warp_sample(sample, matrix, size)
+        random_matrix, mirrored = self.affine.draw(*size)
+        return warp_sample(sample, compose(random_matrix, matrix), size, mirrored, self.affine.mirror_table)
 
 
 class RandomColor:

@@ -43,6 +43,12 @@ def find_data() -> tuple[Path, str]:
     return drawn, "drawn faces, since there is no data/ folder (`make data` fetches the real frames)"
 
 
+def find_folder(name: str) -> Path | None:
+    """The folder of an optional data set below KEYPOINTS_DATA or data/; None when it is not there."""
+    folder = Path(os.environ.get("KEYPOINTS_DATA") or ROOT / "data") / name
+    return folder if folder.is_dir() else None
+
+
 def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     """Read any picture as upright RGB uint8: colour, gray, RGBA, palette, CMYK or 16 bits a channel.
 
@@ -244,6 +250,13 @@ class Normalize:
     def inverse(self, keypoints):
         """Normalised keypoints (array or tensor) back to pixels: the one place where this is undone."""
         return keypoints * self.std + self.mean
+
+
+class NormalizeColor(Normalize):
+    """The same for the keypoints; the image stays RGB uint8."""
+
+    def __call__(self, sample):
+        return sample | {"keypoints": (sample["keypoints"] - self.mean) / self.std}
 
 
 class ToTensor:

@@ -17,6 +17,19 @@ def smooth_l1(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean(np.where(off < 1, 0.5 * off**2, off - 0.5)))
 
 
+def mae(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean absolute error over all coordinates, in the units given."""
+    return float(np.mean(np.abs(predicted - true)))
+
+
+def box_error(predicted: np.ndarray, true: np.ndarray, boxes: np.ndarray, enlarged: float = 1.5) -> np.ndarray:  # (N,)
+    """The sum of |dx| + |dy| over the points, in widths and heights of the enlarged box (N, 4), per face.
+
+    It grows with the number of points; for 68 points and a box enlarged 1.5 times about 0.35 per percent of NME.
+    """
+    return (np.abs(predicted - true) / (enlarged * boxes[:, None, 2:])).sum(axis=(1, 2))
+
+
 def distances(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N, K)
     """Euclidean distance of every keypoint."""
     return np.linalg.norm(predicted - true, axis=-1)
@@ -27,17 +40,17 @@ def mean_distance(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(distances(predicted, true).mean())
 
 
-def interocular(true: np.ndarray) -> np.ndarray:  # (N,)
-    """Distance of the outer eye corners, points 36 and 45."""
-    return np.linalg.norm(true[:, EYE_CORNERS[0]] - true[:, EYE_CORNERS[1]], axis=-1)
+def interocular(true: np.ndarray, eye_corners: tuple = EYE_CORNERS) -> np.ndarray:  # (N,)
+    """Distance of the outer eye corners, points 36 and 45 of the 68; other schemes name theirs."""
+    return np.linalg.norm(true[:, eye_corners[0]] - true[:, eye_corners[1]], axis=-1)
 
 
-def nme(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N,)
+def nme(predicted: np.ndarray, true: np.ndarray, eye_corners: tuple = EYE_CORNERS) -> np.ndarray:  # (N,)
     """Normalised mean error: mean distance over the outer-eye-corner distance (Sagonas et al. 2013, section 4).
 
     The same in any units and under any similarity transform of both arrays.
     """
-    return distances(predicted, true).mean(axis=1) / interocular(true)
+    return distances(predicted, true).mean(axis=1) / interocular(true, eye_corners)
 
 
 def failure_rate(errors: np.ndarray, threshold: float = 0.08) -> float:

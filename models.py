@@ -15,8 +15,8 @@ from landmarks import NUM_KEYPOINTS
 class Expects:
     """What a network expects of its input and means by its output; saved inside its weights file.
 
-    size: the input is size x size pixels, gray; margin: of the face crop (geometry.crop_matrix);
-    mean, std: of the keypoint normalisation (data_load.Normalize); scheme: which points.
+    size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix);
+    mean, std: of the keypoint normalisation (data_load.Normalize); scheme: which points; color: RGB, not gray.
     """
 
     size: int = 224
@@ -24,6 +24,7 @@ class Expects:
     mean: float = 100.0
     std: float = 50.0
     scheme: str = "ibug-68"
+    color: bool = False
 
 
 class Net(nn.Module):
@@ -81,6 +82,107 @@ class BatchNormNet(nn.Module):
             x = norm(torch.relu(self.pool(conv(x))))
         x = self.dropout(torch.relu(self.fc1(x.flatten(1))))
         return self.fc2(x).view(-1, self.num_keypoints, 2)
+
+
+class PlainNet(nn.Module):
+    """Padded convolutions with ReLU, the first `pools` followed by 2x2 pooling, then two fully connected layers.
+
+    size: (h, w) of the input, whose [0, 1] becomes [-0.5, 0.5] first; channels: of the convolutions;
+    hidden: between the fully connected layers.
+    """
+
+    def __init__(self, size, channels, kernel_size: int, pools: int, hidden: int, num_keypoints: int):
+        super().__init__()
+        self.num_keypoints, self.pools = num_keypoints, pools
+        pairs = zip((1, *channels), channels, strict=False)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairs)
+        self.pool = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(channels[-1] * (size[0] >> pools) * (size[1] >> pools), hidden)
+        self.fc2 = nn.Linear(hidden, num_keypoints * 2)
+
+    def forward(self, x):
+        x = x - 0.5
+        for number, conv in enumerate(self.convs):
+            x = conv(x)
+            x = torch.relu(self.pool(x) if number < self.pools else x)  # pooling first is the same and cheaper
+        x = torch.relu(self.fc1(x.flatten(1)))
+        return self.fc2(x).view(-1, self.num_keypoints, 2)
+
+
+class NoseNet(PlainNet):
+    """One point on 1x60x80: 3 convolutions with pooling, 16, 32, 64 channels; a fourth, 64, comes without pooling."""
+
+    def __init__(self, layers: int = 3, kernel_size: int = 3):
+        super().__init__((60, 80), (16, 32, 64, 64)[:layers], kernel_size, pools=3, hidden=128, num_keypoints=1)
+
+
+class FullFaceNet(PlainNet):
+    """58 points on 1x180x240: 5 convolutions with pooling, 16 to 256 channels."""
+
+    def __init__(self, kernel_size: int = 3):
+        super().__init__((180, 240), (16, 32, 64, 128, 256), kernel_size, pools=5, hidden=256, num_keypoints=58)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut (He et al., arXiv:1512.03385, figure 2)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
+    """The mean place of each heatmap (N, K, H, W) after a softmax, as a part of its width and height.
+
+    0 is the left or upper edge, 1 the right or lower one (Sun et al., arXiv:1711.08229, equation 2).
+    """
+    height, width = maps.shape[2:]
+    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
+    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
+    sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
+    return torch.stack(sums, dim=2)
+
+
+class HeatmapNet(nn.Module):
+    """A small residual net that goes down to a sixteenth and back up to a quarter, one heatmap per point.
+
+    Keypoints are parts of the picture's width and height, see `soft_argmax`; any input size. Two shortcuts bring
+    the fine maps back in (Newell et al., arXiv:1603.06937, section 3.1).
+    """
+
+    def __init__(self, num_keypoints: int = NUM_KEYPOINTS, width: int = 32):
+        super().__init__()
+        self.num_keypoints = num_keypoints
+        a, b, c, d = width, 2 * width, 3 * width, 4 * width
+        self.stem = nn.Sequential(nn.Conv2d(1, a, 5, 2, 2, bias=False), nn.BatchNorm2d(a), nn.ReLU())
+        self.down = nn.ModuleList([ResidualBlock(a, b, 2), ResidualBlock(b, c, 2), ResidualBlock(c, d, 2)])
+        self.middle = ResidualBlock(d, d)
+        self.up = nn.ModuleList([ResidualBlock(d + c, c), ResidualBlock(c + b, b)])
+        self.head = nn.Conv2d(b, num_keypoints, 1)
+
+    def heatmaps(self, x):
+        """(N, K, H / 4, W / 4), before the softmax."""
+        quarter = self.down[0](self.stem(x))
+        eighth = self.down[1](quarter)
+        x = self.middle(self.down[2](eighth))
+        for block, finer in zip(self.up, (eighth, quarter), strict=True):
+            x = nn.functional.interpolate(x, size=finer.shape[2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, finer], dim=1))
+        return self.head(x)
+
+    def forward(self, x):
+        return soft_argmax(self.heatmaps(x))
 
 
 NETWORKS = {net.__name__: net for net in (Net, BatchNormNet)}

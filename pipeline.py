@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_load import DataError, Normalize, ToTensor, read_image
+from data_load import DataError, Normalize, NormalizeColor, ToTensor, read_image
 from detector_architectures.haar import HaarDetector
 from geometry import crop_matrix, invert, transform_points, warp
 from models import load_model
@@ -62,7 +62,8 @@ class FacePipeline:
     def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL):
         self.detector = detector or HaarDetector()
         self.model = model.eval() if isinstance(model, nn.Module) else load_model(model)
-        self.normalize = Normalize(self.model.expects.mean, self.model.expects.std)
+        expects = self.model.expects
+        self.normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
 
     def __call__(self, image) -> list[Face]:
         image = as_rgb(image)
@@ -85,8 +86,8 @@ class FacePipeline:
         """From the photo to the network's input for one box."""
         return crop_matrix(box, self.model.expects.size, self.model.expects.margin)
 
-    def face_tensors(self, image: np.ndarray, matrices) -> torch.Tensor:  # (N, 1, size, size)
-        """The network's input: each face cut out, gray, in [0, 1], square."""
+    def face_tensors(self, image: np.ndarray, matrices) -> torch.Tensor:  # (N, 1 or 3, size, size)
+        """The network's input: each face cut out, gray or RGB, in [0, 1], square."""
         size = (self.model.expects.size,) * 2
         no_keypoints = np.empty((0, 2), np.float32)
         samples = [{"image": warp(image, matrix, size), "keypoints": no_keypoints} for matrix in matrices]

@@ -17,9 +17,10 @@ NORMALIZE = Normalize(EXPECTS.mean, EXPECTS.std)
 to_input = [NORMALIZE, ToTensor()]
 WHOLE_FRAME_TRAINING = Compose([Rescale(250), RandomCrop(224), *to_input])
 WHOLE_FRAME = Compose([Rescale(250), CenterCrop(224), *to_input])
+# Shift and scale also stand for the boxes of a detector, which are never the exact ones.
 FACE_CROP_TRAINING = Compose(
     [
-        FaceCrop(EXPECTS.size, EXPECTS.margin, RandomAffine()),
+        FaceCrop(EXPECTS.size, EXPECTS.margin, RandomAffine(rotation=10, scale=0.08, shift=0.05)),
         RandomColor(),
         RandomBlur(),
         RandomNoise(),

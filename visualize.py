@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 import metrics
@@ -79,7 +80,7 @@ def show_images(pictures, true=None, predicted=None, titles=None, columns: int =
     rows = -(-len(pictures) // columns)
     tallest = max(to_image(p).shape[0] / to_image(p).shape[1] for p in pictures)
     cell = width / columns
-    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (cell * tallest + (0.3 if titles else 0.05))))
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (cell * tallest + (0.35 if titles else 0.05))))
     axes = np.atleast_1d(axes).ravel()
     for index, ax in enumerate(axes):
         ax.axis("off")
@@ -127,11 +128,11 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
     return _finish(figure)
 
 
-def show_landmark_map(image: np.ndarray, keypoints: np.ndarray) -> Figure:
-    """The 68 points on one face, joined to contours and numbered from 0."""
+def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, contours: dict = CONTOURS) -> Figure:
+    """The points on one face, joined to contours (those of the 68 points by default) and numbered from 0."""
     figure, ax = plt.subplots(figsize=(7.5, 7.5))
     ax.imshow(image, alpha=0.6)
-    for points in CONTOURS.values():
+    for points in contours.values():
         ax.plot(*keypoints[points].T, color=TRUE, linewidth=1)
     centre = keypoints.mean(axis=0)
     for number, (x, y) in enumerate(keypoints):
@@ -166,21 +167,39 @@ def show_lattice(image: np.ndarray, keypoints: np.ndarray, gaps: np.ndarray) -> 
     return _finish(figure)
 
 
-def show_loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Training and validation loss, and validation NME, per epoch: {name: history of train.fit}."""
-    figure, axes = plt.subplots(1, len(histories) + 1, figsize=(10, 3.2))
-    for ax, (name, history) in zip(axes, histories.items(), strict=False):
-        ax.plot(history["epoch"], history["training loss"], "o-", markersize=3, label="training")
-        ax.plot(history["epoch"], history["validation loss"], "o-", markersize=3, label="validation")
-        ax.set(title=name, xlabel="epoch", ylabel="loss", ylim=(0, None))
+def show_loss_curves(histories: dict[str, pd.DataFrame], log: bool = False) -> Figure:
+    """Training and validation loss, and validation NME if all have it, per epoch: {name: history of train.fit}.
+
+    log: a logarithmic loss axis, shared by all, for long runs whose last epochs matter.
+    """
+    with_error = all("validation NME %" in history for history in histories.values())
+    figure, axes = plt.subplots(1, len(histories) + with_error, figsize=(10, 3.2), squeeze=False)
+    style = {"marker": "o" if max(map(len, histories.values())) <= 30 else None, "markersize": 3}
+    for ax, (name, history) in zip(axes[0], histories.items(), strict=False):
+        ax.plot(history["epoch"], history["training loss"], **style, label="training")
+        ax.plot(history["epoch"], history["validation loss"], **style, label="validation")
+        ax.set(title=name, xlabel="epoch", ylabel="loss", **({"yscale": "log"} if log else {"ylim": (0, None)}))
         ax.legend()
-    for name, history in histories.items():
-        axes[-1].plot(history["epoch"], history["validation NME %"], "o-", markersize=3, label=name)
-    axes[-1].set(title="validation error", xlabel="epoch", ylabel="NME (% of eye distance)", ylim=(0, None))
-    axes[-1].legend()
-    for ax in axes:
+    if log:
+        _share_y(axes[0][: len(histories)])
+    if with_error:
+        _show_nme(axes[0][-1], histories, style)
+    for ax in axes[0]:
         ax.xaxis.get_major_locator().set_params(integer=True)
     return _finish(figure)
+
+
+def _share_y(axes):
+    limits = np.array([ax.get_ylim() for ax in axes])
+    for ax in axes:
+        ax.set_ylim(limits.min(), limits.max())
+
+
+def _show_nme(ax, histories, style):
+    for name, history in histories.items():
+        ax.plot(history["epoch"], history["validation NME %"], **style, label=name)
+    ax.set(title="validation error", xlabel="epoch", ylabel="NME (% of eye distance)", ylim=(0, None))
+    ax.legend()
 
 
 def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figure:
@@ -202,7 +221,16 @@ def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8
     errors = metrics.nme(predicted, true)
     worst = np.argsort(-errors)[:count]
     titles = [f"{100 * errors[i]:.0f} %" for i in worst]
-    return show_images([pictures[i] for i in worst], true[worst], predicted[worst], titles)
+    return show_images([pictures[i] for i in worst], true[worst], predicted[worst], titles, columns=6)
+
+
+def show_best_and_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 4) -> Figure:
+    """First row: the faces with the smallest mean distances; second: with the largest; each with its pixels."""
+    errors = metrics.distances(predicted, true).mean(axis=1)
+    order = np.argsort(errors)
+    picks = [*order[:count], *order[-count:]]
+    titles = [f"{errors[i]:.1f} pixels" for i in picks]
+    return show_images([pictures[i] for i in picks], true[picks], predicted[picks], titles, columns=count)
 
 
 def show_filters(weights: torch.Tensor, columns: int = 16) -> Figure:
@@ -221,7 +249,7 @@ def show_filters(weights: torch.Tensor, columns: int = 16) -> Figure:
 
 def show_filtered(image: np.ndarray, kernels: np.ndarray, titles: list[str]) -> Figure:
     """Each kernel (k, k) above what cv2.filter2D makes of a gray image (H, W) in [0, 1]; gray is zero."""
-    figure, axes = plt.subplots(2, len(kernels), figsize=(10, 20 / len(kernels) * 1.1))
+    figure, axes = plt.subplots(2, len(kernels), figsize=(10, 20 / len(kernels) * 1.1), squeeze=False)
     for (above, below), kernel, title in zip(axes.T, kernels, titles, strict=True):
         response = cv2.filter2D(image, cv2.CV_32F, kernel)
         for ax, picture in ((above, kernel), (below, response)):
@@ -242,6 +270,47 @@ def show_feature_maps(maps: torch.Tensor, count: int = 16, columns: int = 8) -> 
         ax.set_title(f"map {index}", fontsize=7, pad=2)
     for ax in axes.ravel():
         ax.axis("off")
+    return _finish(figure)
+
+
+def show_numbered(images, keypoints: np.ndarray, titles: list[str], numbers=(0, 16, 17, 26, 36, 45, 48, 54)) -> Figure:
+    """Pictures in a row with ground truth (N, K, 2), of which some points carry their number."""
+    figure, axes = plt.subplots(1, len(images), figsize=(10, 10 / len(images) * 1.1), squeeze=False)
+    for ax, image, points, title in zip(axes.ravel(), images, keypoints, titles, strict=True):
+        _show_one(ax, image, points, None, 8)
+        for number in numbers:
+            ax.annotate(str(number), points[number], (3, 3), textcoords="offset points", color="white", fontsize=9,
+                        path_effects=[withStroke(linewidth=2, foreground="black")])  # fmt: skip
+        ax.set_title(title, fontsize=9)
+        ax.axis("off")
+    return _finish(figure)
+
+
+def show_heatmaps(images, maps, titles: list[str], columns: int = 4) -> Figure:
+    """Heatmaps (N, h, w), each over its picture and scaled to its own maximum."""
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(10, 10 / columns * rows * 1.1), squeeze=False)
+    for ax in axes.ravel():
+        ax.axis("off")
+    for ax, image, heat, title in zip(axes.ravel(), images, maps, titles, strict=False):
+        picture = to_image(image)
+        height, width = picture.shape[:2]
+        ax.imshow(0.5 * picture / (255 if picture.dtype == np.uint8 else 1), cmap="gray", vmin=0, vmax=1)  # dimmed
+        heat = np.asarray(heat) / np.asarray(heat).max()
+        ax.imshow(heat, cmap="inferno", alpha=np.sqrt(heat), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        ax.set_title(title, fontsize=9)
+    return _finish(figure)
+
+
+def show_curves(panels: dict[str, dict[str, pd.Series]]) -> Figure:
+    """Curves over the epochs side by side: {label of the y axis: {name: one value per epoch}}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.4), squeeze=False)
+    for ax, (label, curves) in zip(axes.ravel(), panels.items(), strict=True):
+        for name, values in curves.items():
+            ax.plot(np.arange(1, len(values) + 1), values, "o-", markersize=3, label=name)
+        ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend(fontsize=8)
     return _finish(figure)
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import data_load
 from data_load import DataError, FacialKeypointsDataset, find_data, person_split, read_image
 
 
@@ -127,3 +128,12 @@ def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
 def test_keypoints_data_points_to_the_data(monkeypatch, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
     assert find_data()[0] == drawn
+
+
+def test_without_any_data_faces_are_drawn_in_the_published_layout(monkeypatch, tmp_path):
+    monkeypatch.delenv("KEYPOINTS_DATA", raising=False)
+    monkeypatch.setattr(data_load, "ROOT", tmp_path)
+    root, about = find_data()
+    assert about.startswith("drawn faces") and "make data" in about
+    assert len(FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training")) >= 200
+    assert len(FacialKeypointsDataset(root / "test_frames_keypoints.csv", root / "test")) >= 50

@@ -185,10 +185,12 @@ def request(url: str, headers: dict, patience: float):
 
 
 def tag_of(part: Path) -> Path:
+    """The file beside a part that remembers which version of the server's file it is."""
     return part.with_suffix(".tag")
 
 
 def forget(part: Path) -> None:
+    """Delete a part and its tag."""
     tag_of(part).unlink(missing_ok=True)
     part.unlink(missing_ok=True)
 
@@ -297,6 +299,7 @@ def fetch_from(url: str, archive: Archive, work: Path, dest: Path) -> None:
 
 
 def work_folder(dest: Path) -> Path:
+    """Where downloads and unpacked files wait: beside DEST, on the same disk."""
     return dest.resolve().with_name(f".{dest.resolve().name}-download")
 
 
@@ -311,6 +314,7 @@ def tidy(work: Path) -> None:
 
 
 def main(argv: list[str] | None = None, archive: Archive = COURSE) -> int:
+    """Fetch the course data into --dest; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dest", type=Path, default=Path("data"), help="folder for the data (default: data)")
     dest = parser.parse_args(argv).dest

@@ -46,6 +46,7 @@ def execute(path: Path, target: Path) -> float:
         kernel_name="python3",
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
         on_cell_executed=lambda **_: bar.update(),
     )

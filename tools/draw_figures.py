@@ -1,0 +1,38 @@
+"""Draw the README's pictures: drawn faces, and public-domain portraits with keypoints.
+
+python -m tools.draw_figures         after notebook 2, which trains the network
+"""
+
+from pathlib import Path
+
+import skimage.data
+from matplotlib.cbook import get_sample_data
+
+import visualize
+from data_load import read_image
+from filters import draw_axes, head_pose, wear
+from pipeline import FacePipeline
+from synthetic_faces import draw_face
+
+IMAGES = Path(__file__).resolve().parent.parent / "images"
+DRAWN_SEEDS = (1, 4, 7, 9, 12, 13, 15, 17)
+
+
+def main() -> None:
+    """Write images/drawn_faces.jpg and images/portraits.jpg."""
+    drawn = [draw_face(seed) for seed in DRAWN_SEEDS]
+    visualize.show_images(*zip(*drawn, strict=True), columns=8).savefig(IMAGES / "drawn_faces.jpg", dpi=100)
+
+    pipeline = FacePipeline()
+    portraits = [read_image(get_sample_data("grace_hopper.jpg", asfileobj=False)), skimage.data.astronaut()]
+    found = [pipeline(photo)[0] for photo in portraits]
+    pictures = [visualize.draw_faces(photo, [face]) for photo, face in zip(portraits, found, strict=True)]
+    hopper, astronaut = (face.keypoints for face in found)
+    pictures.append(wear(portraits[0], hopper, "sunglasses"))
+    pictures.append(draw_axes(portraits[1], head_pose(astronaut, portraits[1].shape)))
+    visualize.show_images([picture[:512] for picture in pictures]).savefig(IMAGES / "portraits.jpg", dpi=100)
+    print(f"written: {IMAGES / 'drawn_faces.jpg'}, {IMAGES / 'portraits.jpg'}")
+
+
+if __name__ == "__main__":
+    main()
