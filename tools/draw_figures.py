@@ -11,6 +11,7 @@ from matplotlib.cbook import get_sample_data
 import visualize
 from data_load import read_image
 from filters import draw_axes, head_pose, wear
+from geometry import crop_matrix, warp
 from pipeline import FacePipeline
 from synthetic_faces import draw_face
 
@@ -30,7 +31,9 @@ def main() -> None:
     hopper, astronaut = (face.keypoints for face in found)
     pictures.append(wear(portraits[0], hopper, "sunglasses"))
     pictures.append(draw_axes(portraits[1], head_pose(astronaut, portraits[1].shape)))
-    visualize.show_images([picture[:512] for picture in pictures]).savefig(IMAGES / "portraits.jpg", dpi=100)
+    closer = [crop_matrix(face.box, 320, margin=0.7) for face in found * 2]
+    pictures = [warp(picture, matrix, (320, 320)) for picture, matrix in zip(pictures, closer, strict=True)]
+    visualize.show_images(pictures).savefig(IMAGES / "portraits.jpg", dpi=100)
     print(f"written: {IMAGES / 'drawn_faces.jpg'}, {IMAGES / 'portraits.jpg'}")
 
 
