@@ -246,7 +246,8 @@ def load_model(path: str | Path) -> nn.Module:
         model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
         model.expects = Expects(**content["expects"])
     except FileNotFoundError:
-        raise DataError(f"{path}: no such weights file; run notebook 2 or `python train.py` to make one") from None
+        how = f"run notebook 2, or `python train.py face-crops --output {path}`"
+        raise DataError(f"{path}: no such weights file; {how}") from None
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path}: not a weights file of this project ({reason})") from None

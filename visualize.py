@@ -100,7 +100,8 @@ def _show_one(ax, picture, true, predicted, dot):
     height, width = image.shape[:2]
     for points, color in ((true, TRUE), (predicted, PREDICTED)):
         if points is not None:
-            ax.scatter(points[:, 0], points[:, 1], s=dot, c=color, linewidths=0)
+            size = dot if len(points) > 1 else 6 * dot  # a single point should not be missed
+            ax.scatter(points[:, 0], points[:, 1], s=size, c=color, linewidths=0)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 

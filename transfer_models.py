@@ -1,0 +1,127 @@
+"""The networks of notebook 6: torchvision's ResNets with a fresh head, and a U-Net that predicts heatmaps.
+
+Both take RGB pictures (N, 3, size, size) in [0, 1] and return keypoints (N, K, 2) as parts of the picture, 0 its left
+or upper edge, 1 the right or lower one. ImageNet weights are used where they can be had.
+"""
+
+import contextlib
+import functools
+import io
+import socket
+from http.client import HTTPException
+from urllib.parse import urlparse
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+from torchvision import models
+
+from landmarks import MIRROR, NUM_KEYPOINTS
+from models import Expects, soft_argmax
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in [0, 1]
+RESNETS = {
+    "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
+    "resnet34": (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),
+}
+
+
+@functools.cache
+def imagenet_weights(name: str) -> tuple[dict | None, str]:
+    """torchvision's ImageNet weights of a ResNet and one line about them; None where they cannot be downloaded.
+
+    A machine without network says so within 5 seconds. torch.hub writes to a temporary file and checks the hash,
+    so that a broken download leaves nothing behind.
+    """
+    weights, waited = RESNETS[name][1], socket.getdefaulttimeout()
+    log = io.StringIO()  # torch.hub prints the address first; the line below says how it went
+    try:
+        socket.setdefaulttimeout(5)
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            return weights.get_state_dict(progress=False, check_hash=True), f"{name}: ImageNet weights"
+    except (OSError, RuntimeError, HTTPException):
+        host = urlparse(weights.url).netloc
+        return None, f"{name}: no ImageNet weights, since {host} cannot be reached: trained from scratch"
+    finally:
+        socket.setdefaulttimeout(waited)
+
+
+def face_crop(size: int) -> Expects:
+    """What these networks expect: a colour crop of 1.5 boxes; keypoints as parts of it."""
+    return Expects(size, margin=0.25, mean=-0.5, std=float(size), color=True)
+
+
+class ImageNetInput(nn.Module):
+    """RGB in [0, 1] to the mean and spread that ImageNet networks were trained on."""
+
+    def __init__(self):
+        super().__init__()
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images):
+        return (images - self.mean) / self.std
+
+
+class TransferNet(nn.Module):
+    """A ResNet whose last layer is replaced by two fresh fully connected ones, 512 -> hidden -> 2 K.
+
+    He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385. `weights`: see imagenet_weights.
+    """
+
+    def __init__(self, name="resnet18", weights=None, size=224, hidden=256, num_keypoints=NUM_KEYPOINTS):
+        super().__init__()
+        self.num_keypoints, self.expects = num_keypoints, face_crop(size)
+        self.input = ImageNetInput()
+        self.resnet = RESNETS[name][0]()
+        if weights:
+            self.resnet.load_state_dict(weights)
+        features = self.resnet.fc.in_features
+        self.resnet.fc = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 2 * num_keypoints))
+        nn.init.constant_(self.resnet.fc[-1].bias, 0.5)  # all points start in the middle of the crop
+
+    def forward(self, images):
+        return self.resnet(self.input(images)).view(-1, self.num_keypoints, 2)
+
+
+class HeatmapUNet(nn.Module):
+    """A U-Net with a ResNet encoder that predicts one heatmap per keypoint, a quarter as wide as its input.
+
+    In training it returns the maps (N, K, size / 4, size / 4), before the softmax; evaluated, the points that
+    `decode` reads from them, models.soft_argmax or heatmaps.hard_argmax. The decoder's last two steps, up to full
+    size, are left out: they would cost the most. Ronneberger et al., arXiv:1505.04597, built by
+    segmentation_models_pytorch.
+    """
+
+    def __init__(self, name="resnet18", weights=None, size=128, channels=(128, 96, 64), num_keypoints=NUM_KEYPOINTS):
+        super().__init__()
+        self.num_keypoints, self.expects = num_keypoints, face_crop(size)
+        self.decode = soft_argmax
+        self.input = ImageNetInput()
+        steps = len(channels)
+        self.unet = smp.Unet(name, encoder_weights=None, decoder_channels=(*channels, *[16] * (5 - steps)))
+        if weights:
+            self.unet.encoder.load_state_dict(dict(weights))  # a copy, since it takes the fc layer's out
+        self.unet.decoder.blocks = self.unet.decoder.blocks[:steps]
+        self.unet.segmentation_head = nn.Conv2d(channels[-1], num_keypoints, 1)
+
+    def heatmaps(self, images):  # (N, K, size / 4, size / 4)
+        """The maps before the softmax."""
+        return self.unet(self.input(images))
+
+    def forward(self, images):
+        maps = self.heatmaps(images)
+        return maps if self.training else self.decode(maps)
+
+
+class MirrorAveraged(nn.Module):
+    """A network's mean answer for a picture and for its mirror image, put back: twice the time, a smaller error."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.num_keypoints, self.expects = model, model.num_keypoints, model.expects
+
+    def forward(self, images):
+        other = self.model(images.flip(3))[:, MIRROR]
+        other = torch.stack([1 - other[..., 0], other[..., 1]], dim=2)
+        return (self.model(images) + other) / 2
