@@ -53,6 +53,11 @@ def nme(predicted: np.ndarray, true: np.ndarray, eye_corners: tuple = EYE_CORNER
     return distances(predicted, true).mean(axis=1) / interocular(true, eye_corners)
 
 
+def nme_by_box(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N,)
+    """Mean distance over sqrt(w * h) of the true points' tight box: less sensitive to turned heads than NME."""
+    return distances(predicted, true).mean(axis=1) / np.sqrt(np.ptp(true, axis=1).prod(axis=1))
+
+
 def failure_rate(errors: np.ndarray, threshold: float = 0.08) -> float:
     """The part of the faces whose error is above the threshold."""
     return float(np.mean(errors > threshold))

@@ -154,6 +154,21 @@ def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
     return torch.stack(sums, dim=2)
 
 
+def map_spread(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 1)
+    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax.
+
+    The standard deviation along an axis, as a part of the picture's size: how far off the map expects its answer.
+    """
+    height, width = maps.shape[2:]
+    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
+    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
+    variances = (
+        (weights.sum(dim=2) * (x - points[..., :1]) ** 2).sum(dim=2),
+        (weights.sum(dim=3) * (y - points[..., 1:]) ** 2).sum(dim=2),
+    )
+    return (sum(variances) / 2 + 1e-8).sqrt()[..., None]  # the root of exactly 0 has no gradient
+
+
 class HeatmapNet(nn.Module):
     """A small residual net that goes down to a sixteenth and back up to a quarter, one heatmap per point.
 
@@ -185,7 +200,37 @@ class HeatmapNet(nn.Module):
         return soft_argmax(self.heatmaps(x))
 
 
-NETWORKS = {net.__name__: net for net in (Net, BatchNormNet)}
+class SureNet(HeatmapNet):
+    """A HeatmapNet whose maps are as wide as their answers are uncertain, see train.spread_loss.
+
+    In training it returns (N, K, 3): x, y and the spread of the map (`map_spread`); evaluated, (N, K, 2) as all.
+    """
+
+    def locate(self, x):
+        """Keypoints and their spread together, (N, K, 3), in parts of the picture."""
+        maps = self.heatmaps(x)
+        points = soft_argmax(maps)
+        return torch.cat([points, map_spread(maps, points)], dim=2)
+
+    def forward(self, x):
+        return self.locate(x) if self.training else super().forward(x)
+
+
+class AccurateNet(SureNet):
+    """The larger of the two networks that ship."""
+
+    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+        super().__init__(num_keypoints, width=48)
+
+
+class FastNet(SureNet):
+    """The smaller one, for one face in a millisecond on one core."""
+
+    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+        super().__init__(num_keypoints, width=16)
+
+
+NETWORKS = {net.__name__: net for net in (Net, BatchNormNet, AccurateNet, FastNet)}
 
 
 def initialize(model: nn.Module) -> nn.Module:
@@ -246,8 +291,7 @@ def load_model(path: str | Path) -> nn.Module:
         model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
         model.expects = Expects(**content["expects"])
     except FileNotFoundError:
-        how = f"run notebook 2, or `python train.py face-crops --output {path}`"
-        raise DataError(f"{path}: no such weights file; {how}") from None
+        raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path}: not a weights file of this project ({reason})") from None

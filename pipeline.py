@@ -20,17 +20,21 @@ from geometry import crop_matrix, invert, transform_points, warp
 from models import load_model
 from visualize import draw_faces, save_picture
 
-# Trained by notebook 2; not in git.
-DEFAULT_MODEL = Path(__file__).resolve().parent / "saved_models" / "keypoints.pt"
+DEFAULT_MODEL = Path(__file__).resolve().parent / "saved_models" / "accurate.pt"
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photo: its tight keypoint box (4,) x, y, w, h, keypoints (68, 2), both in photo pixels; a score."""
+    """A face in a photo: its tight keypoint box (4,) x, y, w, h, keypoints (68, 2), both in photo pixels; a score.
+
+    score: the detector's; confidence (68,): for every keypoint the network's own estimate of the probability that
+    it is right within 5 % of the box's longer side. None from networks that have no idea.
+    """
 
     box: np.ndarray
     keypoints: np.ndarray
     score: float
+    confidence: np.ndarray | None = None
 
 
 def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
@@ -52,6 +56,14 @@ def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
     return np.ascontiguousarray(image[..., :3])
 
 
+def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
+    """The probability that a point is right within a part of the box's longer side, from its spread in the same unit.
+
+    Of the distribution that train.SpreadLoss fits, exp(-distance / spread) in the plane.
+    """
+    return 1 - (1 + within / spread) * np.exp(-within / spread)
+
+
 class FacePipeline:
     """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
 
@@ -68,19 +80,30 @@ class FacePipeline:
     def __call__(self, image) -> list[Face]:
         image = as_rgb(image)
         boxes, scores = self.detector(image)
-        keypoints = self.keypoints(image, boxes)
-        return [Face(*row[:2], float(row[2])) for row in zip(boxes, keypoints, scores, strict=True)]
+        keypoints, confidence = self.locate(image, boxes)
+        return [
+            Face(box, points, float(score), None if confidence is None else confidence[number])
+            for number, (box, points, score) in enumerate(zip(boxes, keypoints, scores, strict=True))
+        ]
 
     def keypoints(self, image, boxes) -> np.ndarray:  # (N, 68, 2) float32
         """Keypoints in photo pixels of the faces in tight boxes (N, 4) that one brings along."""
+        return self.locate(image, boxes)[0]
+
+    def locate(self, image, boxes) -> tuple[np.ndarray, np.ndarray | None]:  # (N, 68, 2), (N, 68)
+        """Keypoints of the faces in boxes (N, 4) and their confidence, see Face."""
         image, boxes = as_rgb(image), np.asarray(boxes, np.float32).reshape(-1, 4)
         if not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
             raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
         if not len(boxes):
-            return np.empty((0, self.model.num_keypoints, 2), np.float32)
+            return np.empty((0, self.model.num_keypoints, 2), np.float32), None
         matrices = [self.matrix(box) for box in boxes]
-        predicted = self.normalize.inverse(self._predict(self.face_tensors(image, matrices)))
-        return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
+        answer = self._predict(self.face_tensors(image, matrices))
+        points = self.normalize.inverse(answer[..., :2])
+        points = np.stack([transform_points(invert(m), p) for m, p in zip(matrices, points, strict=True)])
+        if answer.shape[2] == 2:
+            return points, None
+        return points, confidence(answer[..., 2] * (1 + 2 * self.model.expects.margin))
 
     def matrix(self, box) -> np.ndarray:  # (2, 3)
         """From the photo to the network's input for one box."""
@@ -96,7 +119,8 @@ class FacePipeline:
     @torch.inference_mode()
     def _predict(self, faces):
         device = next(self.model.parameters()).device
-        return self.model(faces.to(device)).float().cpu().numpy()
+        ask = getattr(self.model, "locate", self.model)
+        return ask(faces.to(device)).float().cpu().numpy()
 
 
 def main() -> None:

@@ -11,13 +11,12 @@ import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from data_load import find_data
-from pipeline import DEFAULT_MODEL
-from train import best_device, has_fast_bfloat16
+from train import SAVED_MODELS, best_device, has_fast_bfloat16
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where the data is, whether QUICK=1 asks for minutes instead of the full run, and where the model goes."""
+    """Where the data is, whether QUICK=1 asks for minutes instead of the full run, and where notebook 2's net goes."""
 
     data: Path
     quick: bool
@@ -37,4 +36,4 @@ def start() -> Session:
     print(f"data: {about}")
     print("run: QUICK=1, a few batches only; the numbers mean nothing" if quick else "run: in full")
     # A quick run must not replace the weights of a full one.
-    return Session(data, quick, DEFAULT_MODEL.with_stem("keypoints_quick") if quick else DEFAULT_MODEL)
+    return Session(data, quick, SAVED_MODELS / ("notebook_2_quick.pt" if quick else "notebook_2.pt"))

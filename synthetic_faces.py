@@ -2,7 +2,7 @@
 
 A Person (head shape, skin, hair, clothes) and a Scene (pose, expression, light, camera) come from separate
 seeds. The 3D points of landmarks.FACE_3D are reshaped and moved, projected, and everything is painted from the
-projected points (face_drawing.py), so the keypoints are exact by construction.
+projected points (face_drawing/), so the keypoints are exact by construction.
 
     python synthetic_faces.py DEST
 """

@@ -1,6 +1,6 @@
-"""Train and evaluate: a visible loop; as a script, the run of notebook 2.
+"""Train and evaluate: a visible loop; as a script, the run of any recipe.
 
-python train.py face-crops                       # the notebook's best recipe; Ctrl-C and run again to resume
+python train.py accurate                         # the network that ships; Ctrl-C and run again to resume
 python train.py course-mse --epochs 5 --seed 1
 """
 
@@ -16,15 +16,15 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from tqdm import tqdm
 
 import metrics
-from data_load import DataError, find_data
+import protocol
+from data_load import DataError, Normalize, find_data
 from models import save_model, write_atomically
-from recipes import EXPECTS, NORMALIZE, RECIPES, Recipe, course_data
+from recipes import EXPECTS, RECIPES, Recipe, course_data
 
-LOSSES = {"mse": nn.MSELoss, "l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss}
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -33,6 +33,25 @@ OPTIMIZERS = {
 }
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
+
+
+class SpreadLoss:
+    """How surprising the true points are to a models.SureNet: (N, K, 3) against (N, K, 2), mean over the points.
+
+    The negative logarithm of exp(-distance / spread) / spread^2, a Laplace distribution in the plane, up to a
+    constant: a map that is wide where its answer is wrong costs least. Given points alone, as the network
+    returns them when it is evaluated, the mean distance. After Kendall and Gal, arXiv:1703.04977, section 3.
+    """
+
+    def __call__(self, predicted, true):
+        distance = (predicted[..., :2] - true).norm(dim=2)
+        if predicted.shape[2] == 2:
+            return distance.mean()
+        spread = predicted[..., 2]
+        return (distance / spread + 2 * spread.log()).mean()
+
+
+LOSSES = {"mse": nn.MSELoss, "l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss, "spread": SpreadLoss}
 
 
 def best_device() -> torch.device:
@@ -110,13 +129,19 @@ def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.broadcast_to(mean.mean(axis=0), true.shape), true
 
 
-def evaluate(model: nn.Module, dataset) -> dict[str, float]:
+def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
     """metrics.summary of a network on a data set, in pixels of the network's input."""
-    return metrics.summary(*(NORMALIZE.inverse(points) for points in predict(model, dataset)))
+    normalize = Normalize(expects.mean, expects.std)
+    return metrics.summary(*(normalize.inverse(points) for points in predict(model, dataset)))
 
 
 def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:
-    """The validation columns of the history: mean loss per coordinate and, unless error is None, NME in percent."""
+    """The validation columns of the history: mean loss per coordinate and, unless error is None, NME in percent.
+
+    None without validation data.
+    """
+    if dataset is None:
+        return {}
     predicted, true = predict(model, dataset, batch_size)
     row = {"validation loss": loss_function(torch.tensor(predicted), torch.tensor(true)).item()}
     return row | ({"validation NME %": 100 * float(error(predicted, true).mean())} if error else {})
@@ -124,18 +149,18 @@ def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -
 
 def print_epoch(row: dict) -> None:
     """One line for one epoch."""
-    error = f"validation NME {row['validation NME %']:5.2f} %   " if "validation NME %" in row else ""
-    print(
-        f"epoch {row['epoch']:3d}   training loss {row['training loss']:.4g}   "
-        f"validation loss {row['validation loss']:.4g}   {error}{row['seconds']:.0f} s",
-        flush=True,
-    )
+    parts = [f"epoch {row['epoch']:3d}", f"training loss {row['training loss']:.4g}"]
+    if "validation loss" in row:
+        parts.append(f"validation loss {row['validation loss']:.4g}")
+    if "validation NME %" in row:
+        parts.append(f"validation NME {row['validation NME %']:5.2f} %")
+    print("   ".join([*parts, f"{row['seconds']:.0f} s"]), flush=True)
 
 
 def fit(
     model: nn.Module,
     training_data,
-    validation_data,
+    validation_data=None,
     loss="smooth_l1",
     optimizer="adam",
     lr: float = 1e-4,
@@ -151,6 +176,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place and leave it with the weights of its best validation loss.
 
+    Without validation data the last weights stay: a run whose length was chosen before needs nobody to choose.
     loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
     made for this model; one_cycle lets the rate rise to lr and fall to zero within the run (Smith and Topin,
     arXiv:1708.07120). With a `checkpoint` path every epoch is saved, and the same call goes on where it
@@ -200,7 +226,8 @@ class _Run:
             self._resume()
 
     def finish_epoch(self, row):
-        if row["validation loss"] <= min((r["validation loss"] for r in self.history), default=np.inf):
+        losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without any the last is the best
+        if losses[-1] <= min(losses):
             self.best_weights = _copy(self.parts["weights"].state_dict())
         self.history.append(row)
         if self.checkpoint:
@@ -223,18 +250,20 @@ def _copy(weights):
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
-def run_recipe(recipe: Recipe, training, validation, seed: int = 0, **more) -> tuple[nn.Module, pd.DataFrame]:
-    """Build and train the network of a recipe; `more` goes to `fit`. Returns it with its history."""
+def run_recipe(recipe: Recipe, training, validation=None, seed: int = 0, **more) -> tuple[nn.Module, pd.DataFrame]:
+    """Build and train the network of a recipe; `more` goes to `fit`. Returns it with its history.
+
+    training: a data set, or several that are mixed.
+    """
     model = recipe.build(seed)
-    training, validation = (
-        training.with_transform(recipe.training_transform),
-        validation.with_transform(recipe.transform),
-    )
+    parts = training if isinstance(training, tuple) else (training,)
+    training = ConcatDataset([part.with_transform(recipe.training_transform) for part in parts])
+    validation = validation and validation.with_transform(recipe.transform)
     return model, fit(model, training, validation, **recipe.settings(), seed=seed, **more)
 
 
 def main() -> None:
-    """The notebook's training run as a script: train, save, measure."""
+    """Train a recipe, save the weights, measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -249,12 +278,21 @@ def main() -> None:
 
     root, about = find_data()
     print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {checkpoint}")
-    training, validation, test = course_data(root)
+    if recipe.ships:
+        split = protocol.splits(root)[0]
+        training, validation, tests = (
+            split.faces(recipe),
+            None,
+            {name: test.parts[0] for name, test in split.tests.items()},
+        )
+    else:
+        training, validation, test = course_data(root)
+        tests = {"validation": validation, "test": test}
     model, _ = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
-    save_model(model, output, EXPECTS)
+    save_model(model, output, recipe.expects, torch.float16 if recipe.ships else torch.float32)
     print(f"weights: {output}")
-    for name, data in (("validation", validation), ("test", test)):
-        numbers = evaluate(model, data.with_transform(recipe.transform))
+    for name, data in tests.items():
+        numbers = evaluate(model, data.with_transform(recipe.transform), recipe.expects)
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in numbers.items()))
 
 

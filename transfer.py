@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torchvision.transforms import Compose
 
 import metrics
-from augment import FaceCrop, RandomAffine, RandomBlur, RandomColor, RandomOcclusion
-from data_load import ROOT, DataError, Normalize, NormalizeColor, ToTensor, person_split
+from augment import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
+from data_load import ROOT, DataError, person_split
 from geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
 from heatmaps import HeatmapLoss
 from ibug_300w import FaceCuts, load_ibug
 from models import Expects, count_parameters
 from pipeline import Face, FacePipeline
+from recipes import face_input
 from train import fit, predict
 from transfer_models import HeatmapUNet, MirrorAveraged, face_crop, imagenet_weights
 
@@ -35,12 +35,6 @@ BEST_AFFINE = RandomAffine(rotation=10, scale=0.02, shift=0.007)
 BEST_AUGMENT = (RandomColor(), RandomBlur(), RandomOcclusion())
 BEST_SETTINGS = {"optimizer": "adamw", "lr": 2e-3, "batch_size": 16, "one_cycle": True}
 BEST_LOSS = HeatmapLoss(sigma=1.0, points_weight=100.0)
-
-
-def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentations) -> Compose:
-    """From a sample with a box to what a network expects: the face crop, augmentations, normalised keypoints."""
-    normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
-    return Compose([FaceCrop(expects.size, expects.margin, affine), *augmentations, normalize, ToTensor()])
 
 
 def train(model: nn.Module, training: FaceCuts, validation: FaceCuts, affine=None, augmentations=(), **settings):

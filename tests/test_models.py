@@ -3,7 +3,19 @@ import torch
 from torch import nn
 
 from data_load import DataError
-from models import BatchNormNet, Expects, Net, count_parameters, initialize, load_model, save_model
+from models import (
+    AccurateNet,
+    BatchNormNet,
+    Expects,
+    FastNet,
+    Net,
+    count_parameters,
+    initialize,
+    load_model,
+    map_spread,
+    save_model,
+    soft_argmax,
+)
 
 NETS = [Net, BatchNormNet]
 
@@ -94,7 +106,7 @@ def test_a_file_of_other_weights_is_one_sentence(tmp_path):
 
 
 def test_a_missing_weights_file_says_what_to_run(tmp_path):
-    with pytest.raises(DataError, match="notebook 2"):
+    with pytest.raises(DataError, match="no such weights file; `python train.py"):
         load_model(tmp_path / "none.pt")
 
 
@@ -111,3 +123,31 @@ def test_a_full_disk_keeps_the_old_weights(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="net.pt: could not be written .*No space left"):
         save_model(model, path, Expects())
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_the_spread_of_a_gaussian_map_is_its_sigma():
+    x, y = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="xy")
+    scores = torch.stack([-((x - 17.3) ** 2 + (y - 31.8) ** 2) / (2 * sigma**2) for sigma in (2.0, 3.5)])[None]
+    points = soft_argmax(scores)
+    # sigma in cells, as a part of 40 cells across and 60 down; the root of the mean of both variances
+    expected = torch.tensor([[2.0], [3.5]]) * ((1 / 40**2 + 1 / 60**2) / 2) ** 0.5
+    torch.testing.assert_close(map_spread(scores, points)[0], expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("network", "megabytes"), [(AccurateNet, 6), (FastNet, 2)])
+def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabytes, tmp_path):
+    torch.manual_seed(0)
+    model, x = network().eval(), torch.rand(2, 1, 128, 128)
+    save_model(model, tmp_path / "net.pt", Expects(size=128), torch.float16)
+    assert (tmp_path / "net.pt").stat().st_size < megabytes * 1e6
+    located = load_model(tmp_path / "net.pt").locate(x)
+    assert located.shape == (2, 68, 3) and model(x).shape == (2, 68, 2)
+    torch.testing.assert_close(located[..., :2], model(x), atol=1e-2, rtol=0)
+    assert model.train()(x).shape == (2, 68, 3), "training needs the spread"
+
+
+def test_the_two_that_ship_are_one_architecture():
+    shapes = [[type(layer) for layer in network().modules()][1:] for network in (AccurateNet, FastNet)]
+    assert shapes[0] == shapes[1]
+    ratio = count_parameters(AccurateNet()) / count_parameters(FastNet())
+    assert ratio == pytest.approx((48 / 16) ** 2, rel=0.05), "three times as wide, nine times as many weights"

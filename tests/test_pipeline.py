@@ -13,8 +13,8 @@ from torch import nn
 from data_load import DataError
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
-from models import Expects, Net, save_model
-from pipeline import FacePipeline, as_rgb
+from models import Expects, FastNet, Net, save_model
+from pipeline import DEFAULT_MODEL, FacePipeline, as_rgb, confidence
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -146,3 +146,31 @@ def test_the_script_draws_a_photo_and_reports_mistakes_in_one_line(astronaut, tm
         failed = run_script(*arguments)
         assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
         assert sentence in failed.stderr
+
+
+def test_confidence_is_the_part_of_draws_that_fall_near_enough():
+    rng = np.random.default_rng(0)
+    for spread in (0.01, 0.03, 0.2):
+        draws = rng.gamma(2.0, spread, 200_000)  # distances under exp(-distance / spread) in the plane
+        assert confidence(np.float32(spread)) == pytest.approx((draws < 0.05).mean(), abs=0.005)
+
+
+def test_networks_that_know_how_sure_they_are_say_so_and_others_say_none(astronaut):
+    torch.manual_seed(0)
+    sure, box = FastNet(), [[180, 60, 100, 90]]
+    sure.expects = Expects(size=128, mean=-0.5, std=128.0)
+    keypoints, certainty = FacePipeline(model=sure).locate(astronaut, box)
+    assert certainty.shape == (1, 68) and 0 < certainty.min() and certainty.max() < 1
+    np.testing.assert_array_equal(keypoints, FacePipeline(model=sure).keypoints(astronaut, box))
+    assert FacePipeline(model=BrightestPixel()).locate(astronaut, box)[1] is None
+    faces = FacePipeline(model=sure)(astronaut)
+    assert faces[0].confidence.shape == (68,)
+
+
+def test_the_network_that_ships_finds_the_astronauts_face(astronaut):
+    (face,) = FacePipeline()(astronaut)
+    assert DEFAULT_MODEL.is_file() and face.confidence.mean() > 0.5
+    eyes = face.keypoints[36:42].mean(axis=0), face.keypoints[42:48].mean(axis=0)
+    found = np.array([*eyes, face.keypoints[30], face.keypoints[62]])
+    seen = [(203, 101), (247, 103), (226, 127), (224, 143)]  # by eye: pupils, tip of the nose, edge of the upper lip
+    assert np.linalg.norm(found - seen, axis=1).max() < 5

@@ -5,9 +5,9 @@ from torch import nn
 from torch.utils.data import ConcatDataset
 
 from data_load import DataError, FacialKeypointsDataset
-from models import BatchNormNet, Net, initialize
+from models import BatchNormNet, Net, SureNet, initialize
 from recipes import FACE_CROP, FACE_CROP_TRAINING
-from train import LOSSES, evaluate, fit, predict
+from train import LOSSES, SpreadLoss, evaluate, fit, predict
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,41 @@ def test_a_full_disk_in_training_is_one_sentence(eight, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(DataError, match="run.pt: could not be written .*No space left"):
         fit(small_model(), eight, eight, epochs=1, checkpoint=tmp_path / "run.pt")
+
+
+def test_without_validation_data_the_last_weights_stay(eight):
+    model, plain = small_model(), small_model()
+    history = fit(model, eight, None, loss="mse", lr=1e-3, epochs=3, batch_size=4)
+    fit(plain, eight, eight, loss="mse", lr=1e-3, epochs=3, batch_size=4)
+    assert history.columns.tolist() == ["epoch", "training loss", "seconds"]
+    torch.testing.assert_close(model.state_dict(), plain.state_dict())  # whose loss fell to the end
+
+
+def test_the_spread_loss_is_least_where_the_spread_is_half_the_mean_distance():
+    """Half, since the mean distance under exp(-r / s) in the plane is 2 s (a Gamma(2, s) distribution of r)."""
+    torch.manual_seed(0)
+    radius, angle = torch.distributions.Gamma(2.0, 1 / 0.03).sample((20000,)), 2 * np.pi * torch.rand(20000)
+    true = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)[None]
+    spreads = torch.linspace(0.01, 0.06, 51)
+    loss = [SpreadLoss()(torch.cat([0 * true, spread.expand(1, 20000, 1)], dim=2), true) for spread in spreads]
+    assert spreads[int(torch.stack(loss).argmin())] == pytest.approx(0.03, abs=0.0015)
+    assert SpreadLoss()(0 * true, true) == pytest.approx(radius.mean().item(), rel=1e-4), "points alone: the distance"
+
+
+def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
+    """Labels that jump about by 0.05 for one half of the points: there, the spread must be the larger."""
+    torch.manual_seed(0)
+
+    class Jumpy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 32
+
+        def __getitem__(self, number):
+            image, jump = torch.zeros(1, 32, 32), torch.zeros(4, 2)
+            image[:, 8:12, 8:12], jump[:2] = 1.0, 0.05 * torch.randn(2, 2)
+            return {"image": image, "keypoints": torch.full((4, 2), 0.3) + jump}
+
+    model = SureNet(num_keypoints=4, width=8)
+    fit(model, Jumpy(), None, "spread", "adamw", lr=5e-3, epochs=30, batch_size=8, one_cycle=True)
+    points, spread = model.eval().locate(Jumpy()[0]["image"][None])[0].split([2, 1], dim=1)
+    assert (points - 0.3).abs().max() < 0.03 and spread[:2].min() > 1.5 * spread[2:].max()

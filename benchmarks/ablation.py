@@ -1,0 +1,179 @@
+"""What each choice in the recipe of the networks that ship is worth.
+
+    python -m benchmarks.ablation                 writes results/ablation.csv; half an hour on two cores
+    python -m benchmarks.ablation --rows ema      this row only; the others stay as they are in the file
+
+Each row is the recipe of the fast network, 12 epochs, with one thing changed. Nothing that is held out by the
+protocol is touched: a fifth of its training people and of its training photos is held out once more, to choose.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import ConcatDataset
+from torchvision.transforms import Compose
+
+import metrics
+from augment import FaceCrop, RandomAffine
+from benchmarks.compare import merge
+from data_load import CenterCrop, KeypointsDataset, RandomCrop, Rescale, find_data, person_split
+from models import HeatmapNet, SureNet, count_parameters
+from protocol import HELD_OUT, RESULTS, HeldOut, splits
+from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
+from train import OPTIMIZERS, fit, predict
+from transfer_models import MirrorAveraged
+
+EPOCHS = 12
+RECIPE = replace(RECIPES["fast"], epochs=EPOCHS)
+COLORS = RECIPE.training_transform.transforms[1:-2]
+
+
+class RegressionNet(SureNet):
+    """The way down of FastNet, then a fully connected layer to the points in the place of the heatmaps."""
+
+    def __init__(self):
+        super().__init__(width=16)
+        del self.up
+        self.head = nn.Linear(64 * 8 * 8, 2 * self.num_keypoints)
+
+    def forward(self, x):
+        for step in (self.stem, *self.down, self.middle):
+            x = step(x)
+        return 0.5 + self.head(x.flatten(1)).view(-1, self.num_keypoints, 2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: the recipe, what it trains on, how its network is used.
+
+    course, photos: move the labels of the course's frames and of 300-W by this part of the face's size to the right
+    (and of the course's down too), in training and in measuring.
+    """
+
+    recipe: Recipe = RECIPE
+    data: Callable = lambda frames, faces: (frames, faces, faces)
+    use: Callable = lambda model: model
+    ema: float = 0.0
+    seed: int = 0
+    course: float = 0.0
+    photos: float = 0.0
+
+    def trains(self) -> "Variant":
+        """The same training, whatever is done with its network afterwards."""
+        return replace(self, use=None)
+
+
+def moved(faces: KeypointsDataset, right: float, down: float) -> KeypointsDataset:
+    """Faces with their labels moved by parts of their size."""
+    other, size = faces.with_transform(None), np.sqrt(np.ptp(faces.keypoints, axis=1).prod(axis=1))
+    other.keypoints = (faces.keypoints + size[:, None, None] * [right, down]).astype(np.float32)
+    return other
+
+
+def cropped(**changes) -> Recipe:
+    """The recipe with another geometry."""
+    affine = RandomAffine(**{"rotation": AFFINE.rotation, "scale": AFFINE.scale, "shift": AFFINE.shift} | changes)
+    return replace(RECIPE, training_transform=face_input(PARTS_OF_128, affine, *COLORS))
+
+
+def of_size(size: int) -> Recipe:
+    """The recipe with another input size."""
+    expects = in_parts(size)
+    training = face_input(expects, AFFINE, *COLORS)
+    return replace(RECIPE, training_transform=training, transform=face_input(expects), expects=expects)
+
+
+def whole_frames() -> Recipe:
+    """The recipe on whole frames, as the coursework has them, at the same input size."""
+    end = [*SMALL_CROP.transforms[-2:]]
+    training = Compose([Rescale(143), RandomCrop(128), *COLORS, *end])
+    return replace(RECIPE, training_transform=training, transform=Compose([Rescale(143), CenterCrop(128), *end]))
+
+
+def frames_only(frames, _):
+    """The course's frames alone."""
+    return (frames,)
+
+
+VARIANTS = {
+    "whole frames, no crop (course frames only)": Variant(whole_frames(), frames_only),
+    "without augmentation but the crop": Variant(replace(RECIPE, training_transform=SMALL_CROP)),
+    "without colours, blur, noise, occlusion": Variant(
+        replace(RECIPE, training_transform=face_input(PARTS_OF_128, AFFINE))
+    ),
+    "milder geometry (8 degrees, 6 %, 3 %)": Variant(cropped(rotation=8, scale=0.06, shift=0.03)),
+    "no mirror images": Variant(cropped(mirror=0.0)),
+    "labels of the course as they are": Variant(course=LABEL_SHIFT),
+    "labels of 300-W moved to the left": Variant(photos=-0.0053),
+    "without 300-W": Variant(data=frames_only),
+    "300-W once an epoch": Variant(data=lambda frames, faces: (frames, faces)),
+    "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
+    "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
+    "96 pixels": Variant(of_size(96)),
+    "with EMA of the weights, 0.998": Variant(ema=0.998),
+    "the recipe": Variant(),
+    "the recipe, seed 1": Variant(seed=1),
+    "the recipe, seed 2": Variant(seed=2),
+    "the recipe, mirror averaged": Variant(use=MirrorAveraged),
+}
+
+
+def train(variant: Variant, faces: tuple) -> nn.Module:
+    """The network of one row, trained."""
+    recipe = variant.recipe
+    model = recipe.build(variant.seed)
+    optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.lr)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(variant.ema or 0.5), use_buffers=True)
+    if variant.ema:
+        optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+    training = ConcatDataset([part.with_transform(recipe.training_transform) for part in variant.data(*faces)])
+    fit(model, training, None, **recipe.settings() | {"optimizer": optimizer}, seed=variant.seed, progress=True)
+    return average.module if variant.ema else model
+
+
+def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
+    """NME on both validation sets, in exact and in jittered boxes; of whole frames only what they can answer."""
+    row = {"parameters": count_parameters(model)}
+    if not isinstance(variant.recipe.transform.transforms[0], FaceCrop):
+        tests = {"people": tests["people"]}  # photos of 300-W are no frames
+    for name, test in tests.items():
+        for boxes in ("exact", "jittered"):
+            crops = test.crops(test.boxes(boxes), variant.recipe.transform)
+            row[f"{name}, {boxes}"] = 100 * metrics.nme(*predict(variant.use(model), crops)).mean()
+    return row
+
+
+def main() -> None:
+    """Train every row, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    args = parser.parse_args()
+    frames, cuts = splits(find_data()[0])[1].training
+    frames, people = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT, seed=1))
+    cuts, photos = (cuts.subset(positions) for positions in person_split(cuts.photos, HELD_OUT, seed=1))
+    rows, models = [], {}
+    for name in args.rows:
+        variant = VARIANTS[name]
+        course, wild = (
+            partial(moved, right=variant.course, down=variant.course),
+            partial(moved, right=variant.photos, down=0),
+        )
+        if variant.trains() not in models:
+            models[variant.trains()] = train(variant, (course(frames), wild(cuts)))
+        tests = {
+            "people": HeldOut((course(people),), people.people),
+            "photos": HeldOut((wild(photos),), photos.photos),
+        }
+        rows.append({"row": name} | measure(models[variant.trains()], variant, tests))
+        merge(pd.DataFrame(rows).round(3), RESULTS / "ablation.csv", ["row"], list(VARIANTS))
+        print(pd.DataFrame(rows[-1:]).to_string(header=len(rows) == 1))
+
+
+if __name__ == "__main__":
+    main()

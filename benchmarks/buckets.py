@@ -1,0 +1,117 @@
+"""Where the networks that ship are weak, and whether they know it: the error by head turn, sharpness and light, and
+the rank correlation of confidence and error.
+
+    python -m benchmarks.buckets        writes results/buckets.csv and results/confidence.csv
+
+The networks of benchmarks/compare.py, exact boxes: unseen people and held-out 300-W photos.
+"""
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from torch.utils.data import DataLoader
+
+import metrics
+from benchmarks.compare import trained
+from data_load import find_data
+from filters import head_pose
+from pipeline import confidence
+from protocol import RESULTS, HeldOut, splits
+from recipes import RECIPES
+from train import to_device
+
+NETWORKS = ("accurate", "fast")
+YAW = (0, 15, 30, 90)  # degrees
+
+
+def conditions(test: HeldOut) -> pd.DataFrame:
+    """For every face: |yaw| of its true points in degrees, sharpness (variance of the Laplacian of a 128-pixel crop
+    of equal contrast) and light (mean gray of the crop)."""
+    rows = []
+    for part in test.parts:
+        for sample in part.with_transform(None):
+            rows.append({"yaw": abs(head_pose(sample["keypoints"], sample["image"].shape).yaw)})
+    crops = test.crops(test.boxes("exact"), RECIPES["accurate"].transform)
+    for row, crop in zip(rows, crops, strict=True):
+        face = crop["image"][0].numpy()
+        row["light"] = 255 * float(face.mean())
+        row["sharpness"] = float((cv2.Laplacian(face, cv2.CV_32F) / max(face.std(), 1e-3)).var())
+    return pd.DataFrame(rows)
+
+
+def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which faces are in which bucket: steps of yaw, and the lowest quarter, the middle and the highest quarter."""
+    masks = {"all faces": np.ones(len(table), bool)}
+    for low, high in zip(YAW, YAW[1:], strict=False):
+        masks[f"turned by {low} to {high} degrees"] = table["yaw"].between(low, high, inclusive="left").to_numpy()
+    for column, lowest, highest in (("sharpness", "most blurred", "sharpest"), ("light", "darkest", "brightest")):
+        low, high = table[column].quantile([0.25, 0.75])
+        masks[f"{lowest} quarter"] = (table[column] <= low).to_numpy()
+        masks[f"{highest} quarter"] = (table[column] >= high).to_numpy()
+    return masks
+
+
+def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predicted and true points (N, K, 2) and the spread (N, K), in parts of the crop."""
+    device = next(model.parameters()).device
+    located, true = [], []
+    for batch in DataLoader(dataset, 64):
+        images, keypoints = to_device(batch, device)
+        located.append(model.locate(images).detach().cpu().numpy())
+        true.append(keypoints.cpu().numpy())
+    located = np.concatenate(located)
+    return located[..., :2], np.concatenate(true), located[..., 2]
+
+
+def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
+    """Spearman's correlations of expected and true error, and how often a point is as good as the network says."""
+    relative = metrics.distances(predicted, true) / metrics.interocular(true)[:, None]
+    expected = spread / metrics.interocular(true)[:, None]
+    box = 1 / 1.5  # the box's longer side, as a part of the crop
+    sure = confidence(spread / box)
+    right = metrics.distances(predicted, true) < 0.05 * box
+    return {
+        "rank correlation, faces": spearmanr(spread.mean(axis=1), relative.mean(axis=1)).statistic,
+        "rank correlation, keypoints": spearmanr(expected.ravel(), relative.ravel()).statistic,
+        "rank correlation within a face, mean": np.mean(
+            [spearmanr(s, r).statistic for s, r in zip(spread, relative, strict=True)]
+        ),
+        "right, confidence under 50 %": right[sure < 0.5].mean(),
+        "right, confidence 50 to 90 %": right[(sure >= 0.5) & (sure < 0.9)].mean(),
+        "right, confidence 90 % and over": right[sure >= 0.9].mean(),
+        "mean confidence": sure.mean(),
+        "right": right.mean(),
+    }
+
+
+def main() -> None:
+    """Measure and write both tables."""
+    root, _ = find_data()
+    errors, sure = [], []
+    for split in splits(root):
+        for test_name, test in split.tests.items():
+            masks = buckets(conditions(test))
+            for name in NETWORKS:
+                crops = test.crops(test.boxes("exact"), RECIPES[name].transform)
+                predicted, true, spread = answers(trained(name, split), crops)
+                nme = 100 * metrics.nme(predicted, true)
+                sure.append({"network": name, "test": test_name} | knows(predicted, true, spread))
+                errors += [
+                    {
+                        "network": name,
+                        "test": test_name,
+                        "bucket": bucket,
+                        "faces": mask.sum(),
+                        "NME %": nme[mask].mean(),
+                    }
+                    for bucket, mask in masks.items()
+                ]
+    for rows, path in ((errors, RESULTS / "buckets.csv"), (sure, RESULTS / "confidence.csv")):
+        table = pd.DataFrame(rows).round(3)
+        table.to_csv(path, index=False)
+        print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()

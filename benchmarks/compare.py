@@ -1,0 +1,178 @@
+"""Every row of the README's table: trained where it is not yet, measured by the protocol, written to results/.
+
+    python -m benchmarks.compare                       everything; a day on two cores, resumed where it stopped
+    python -m benchmarks.compare --rows fast accurate  these rows; what is trained already is only measured
+
+Needs the real data and `pip install -r benchmarks/requirements.txt`. Trained answers are kept in build/compare/.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import dlib
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import ConcatDataset
+
+import metrics
+from data_load import ROOT, find_data
+from detector_architectures.haar import HaarDetector
+from geometry import crop_matrix, tight_box, transform_points, warp
+from ibug_300w import transform_box
+from models import load_model, save_model
+from protocol import RESULTS, HeldOut, Split, numbers, splits
+from recipes import FACE_CROP, RECIPES, WHOLE_FRAME
+from train import SAVED_MODELS, predict, run_recipe
+from transfer_models import MirrorAveraged
+
+BUILD = ROOT / "build" / "compare"
+PERCENT = range(101)
+Answer = Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]  # test, boxes -> predicted, true (N, 68, 2)
+
+
+def trained(name: str, split: Split) -> torch.nn.Module:
+    """The network of a recipe, trained on this split, from its file if it is there; what ships is of split "all"."""
+    recipe = RECIPES[name]
+    path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{name}.pt"
+    if not path.is_file():
+        checkpoint = path.with_suffix(".checkpoint")
+        model, _ = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
+        save_model(model, path, recipe.expects, torch.float16)
+    return load_model(path)
+
+
+def network(name: str, split: Split, use=lambda model: model) -> Answer:
+    """What the network of a recipe answers; `use` may wrap it."""
+    model, transform = use(trained(name, split)), RECIPES[name].transform
+    return lambda test, boxes: predict(model, test.crops(boxes, transform))
+
+
+def mean_face(split: Split) -> Answer:
+    """The mean of the training faces in the face crop, for every face."""
+    training = ConcatDataset([part.with_transform(FACE_CROP) for part in split.training])
+    mean = np.mean([sample["keypoints"].numpy() for sample in training], axis=0)
+
+    def answer(test, boxes):
+        true = np.stack([sample["keypoints"].numpy() for sample in test.crops(boxes, FACE_CROP)])
+        return np.broadcast_to(mean, true.shape), true
+
+    return answer
+
+
+def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, dlib.rectangle, np.ndarray]:
+    """What dlib sees of a sample: a gray crop, the box in it, the points in it; large, since dlib rounds to pixels."""
+    box = sample.get("box", tight_box(sample["keypoints"]))
+    matrix = crop_matrix(box, size, margin=0.5)
+    x, y, w, h = transform_box(matrix, box)
+    gray = cv2.cvtColor(warp(sample["image"], matrix, (size, size)), cv2.COLOR_RGB2GRAY)
+    return (
+        gray,
+        dlib.rectangle(*np.rint([x, y, x + w, y + h]).astype(int)),
+        transform_points(matrix, sample["keypoints"]),
+    )
+
+
+def trees(split: Split) -> Answer:
+    """dlib's regression trees trained on this split with exact boxes and dlib's own settings for 68 points.
+
+    Kazemi and Sullivan, "One millisecond face alignment with an ensemble of regression trees", CVPR 2014.
+    """
+    path = BUILD / split.name / "trees.dat"
+    if not path.is_file():
+        options = dlib.shape_predictor_training_options()
+        options.cascade_depth, options.oversampling_amount, options.feature_pool_size = 15, 10, 500
+        options.num_threads, options.random_seed, options.be_verbose = torch.get_num_threads(), "0", True
+        images, faces = [], []
+        for sample in ConcatDataset([part.with_transform(None) for part in split.training]):
+            gray, rectangle, points = tree_input(sample)
+            images.append(gray)
+            faces.append(
+                [dlib.full_object_detection(rectangle, [dlib.point(*np.rint(p).astype(int)) for p in points])]
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dlib.train_shape_predictor(images, faces, options).save(str(path))
+    predictor = dlib.shape_predictor(str(path))
+
+    def answer(test, boxes):
+        inputs = [tree_input(sample) for sample in test.crops(boxes, None)]
+        found = [predictor(gray, rectangle).parts() for gray, rectangle, _ in inputs]
+        predicted = np.array([[(point.x, point.y) for point in points] for points in found], np.float32)
+        return predicted, np.stack([points for _, _, points in inputs])
+
+    return answer
+
+
+ROWS = {
+    "mean face": mean_face,
+    "course-mse": partial(network, "course-mse"),
+    "course-batchnorm": partial(network, "course-batchnorm"),
+    "face-crops": partial(network, "face-crops"),
+    "dlib's trees": trees,
+    "fast": partial(network, "fast"),
+    "accurate": partial(network, "accurate"),
+    "accurate, mirror averaged": partial(network, "accurate", use=MirrorAveraged),
+}
+
+
+def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict]]:
+    """One answer's rows of the table and of the error curves, for every test and kind of boxes."""
+    answer, rows, curves = ROWS[name](split), [], []
+    whole_frames = name in RECIPES and RECIPES[name].transform is WHOLE_FRAME
+    for (test_name, kind), found in boxes.items():
+        if whole_frames and (kind != "exact" or test_name == "300-W"):
+            continue  # such a network sees no box, and 300-W's photos are not frames
+        test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
+        predicted, true = answer(test, found)
+        row = {"answer": name, "test": test_name, "boxes": "none" if whole_frames else kind}
+        rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
+        errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
+        reached = 100 * np.percentile(errors, PERCENT, method="lower")
+        curves += [
+            row | {"faces %": part, "NME % at most": error} for part, error in zip(PERCENT, reached, strict=True)
+        ]
+    return rows, curves
+
+
+def write(rows: list[dict], curves: list[dict]) -> None:
+    """The table and the error curves; rows measured before and not now stay in the files."""
+    keys = ["answer", "test", "boxes"]
+    merge(pd.DataFrame(rows).round(3), RESULTS / "comparison.csv", keys, list(ROWS))
+    merge(pd.DataFrame(curves).round(3), RESULTS / "error_curves.csv", [*keys, "faces %"], list(ROWS))
+
+
+def merge(table: pd.DataFrame, path: Path, keys: list[str], order: list[str]) -> None:
+    """Put rows into a CSV file in the place of those with the same keys, sorted by the first key in this order."""
+    if path.is_file():
+        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(keys, keep="last")
+    table = table.sort_values(keys[0], key=lambda names: names.map(order.index), kind="stable")
+    path.parent.mkdir(exist_ok=True)
+    table.to_csv(path, index=False)
+
+
+def main() -> None:
+    """Train what is missing, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--splits", nargs="+", default=["all", "unseen"])
+    args = parser.parse_args()
+    root, about = find_data()
+    print(f"data: {about}")
+    detector = HaarDetector()
+    for split in (split for split in splits(root) if split.name in args.splits):
+        boxes = {
+            (name, kind): test.boxes(kind, detector)
+            for name, test in split.tests.items()
+            for kind in ("exact", "jittered", "haar")
+        }
+        for name in args.rows:
+            rows, curves = measure(name, split, boxes)
+            write(rows, curves)
+            print(pd.DataFrame(rows).to_string(columns=["answer", "test", "boxes", "NME %", "failures at 8 %"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""How a network is measured: three splits, three kinds of boxes, one row of numbers. The README describes it."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import ConcatDataset, Dataset
+
+import metrics
+from data_load import ROOT, KeypointsDataset, person_split
+from geometry import tight_box
+from ibug_300w import FaceCuts, IbugFaces, load_ibug
+from recipes import course_frames
+
+HELD_OUT = 0.2  # of the people, and of the 300-W photos
+RESULTS = ROOT / "results"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Faces to measure on: data sets, and who is in each picture (or which photo it is), for the bootstrap."""
+
+    parts: tuple[KeypointsDataset, ...]
+    groups: np.ndarray
+
+    def __len__(self):
+        return len(self.groups)
+
+    def boxes(self, kind: str, detector=None) -> np.ndarray:
+        """Boxes (N, 4) of a kind: "exact", "jittered", or "haar", which needs the detector; NaN where it missed."""
+        exact = np.stack([tight_box(part.keypoints[i]) for part in self.parts for i in part.indices])
+        if kind == "exact":
+            return exact
+        return jittered(exact) if kind == "jittered" else detected(self.parts, exact, detector)
+
+    def crops(self, boxes: np.ndarray, transform) -> Dataset:
+        """The faces in these boxes through a transform; faces whose box is NaN are left out."""
+        sizes = np.cumsum([len(part) for part in self.parts])[:-1]
+        return ConcatDataset(
+            [
+                with_boxes(part, own).with_transform(transform)
+                for part, own in zip(self.parts, np.split(boxes, sizes), strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a network of this split may learn from, and what it is measured on.
+
+    training: frames of the course, then faces of 300-W.
+    """
+
+    name: str
+    training: tuple[KeypointsDataset, KeypointsDataset]
+    tests: dict[str, HeldOut]
+
+    def faces(self, recipe) -> tuple[KeypointsDataset, ...]:
+        """What a recipe trains on: the course's frames and, if it ships, 300-W's faces too.
+
+        Those come twice an epoch: each is another person, where the course has three frames of every video.
+        """
+        frames, faces = self.training
+        return (frames, faces, faces) if recipe.ships else (frames,)
+
+
+def with_boxes(faces: KeypointsDataset, boxes: np.ndarray) -> KeypointsDataset:
+    """The same faces with these boxes (N, 4); those whose box is NaN are left out."""
+    other, found = copy.copy(faces), np.isfinite(boxes).all(axis=1)
+    other.boxes = np.full((len(faces.names), 4), np.nan, np.float32)
+    other.boxes[faces.indices] = boxes
+    return other.subset(np.flatnonzero(found))
+
+
+def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> np.ndarray:  # (N, 4)
+    """Boxes as wrong as a detector's: centres off by N(0, shift) of the size per axis, sizes by exp(N(0, scale)).
+
+    Exact boxes give part of the answer away; this is what remains without them.
+    """
+    rng = np.random.default_rng(seed)
+    size = boxes[:, 2:] * np.exp(rng.normal(0, scale, (len(boxes), 1)))
+    centre = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
+    return np.hstack([centre - size / 2, size]).astype(np.float32)
+
+
+def detected(parts, exact: np.ndarray, detector) -> np.ndarray:  # (N, 4)
+    """The detector's box of every face, NaN where it found none."""
+    pictures = (part.with_transform(None)[i]["image"] for part in parts for i in range(len(part)))
+    boxes = np.full_like(exact, np.nan)
+    for number, (picture, box) in enumerate(zip(pictures, exact, strict=True)):
+        found, _ = detector(picture)
+        (match,) = metrics.match_boxes(found, box[None])
+        if match >= 0:
+            boxes[number] = found[match]
+    return boxes
+
+
+def splits(root: Path) -> list[Split]:
+    """The two trainings of the protocol and what each is measured on.
+
+    "all": every training frame of the course and four fifths of the 300-W photos, measured on the course's 770
+    test frames ("official") and on the other fifth of 300-W; the weights that ship are of this training.
+    "unseen": less a fifth of the people, measured on all their frames, of both files.
+    """
+    frames, test = course_frames(root)
+    faces, _ = load_ibug()
+    seen, held_out = (faces.subset(positions) for positions in person_split(faces.photos, HELD_OUT))
+    cuts = training_faces(seen)
+    people, strangers = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT))
+    more = test.subset(np.flatnonzero(np.isin(test.people, strangers.people)))
+    official, photos = HeldOut((test,), test.people), HeldOut((held_out,), held_out.photos)
+    unseen = HeldOut((strangers, more), np.concatenate([strangers.people, more.people]))
+    return [
+        Split("all", (frames, cuts), {"official": official, "300-W": photos}),
+        Split("unseen", (people, cuts), {"unseen": unseen}),
+    ]
+
+
+def training_faces(faces: IbugFaces) -> FaceCuts:
+    """Faces of 300-W cut out for training, without their file's boxes and mirrored copies: training makes its own."""
+    cuts = FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size=256)
+    cuts.boxes = None
+    return cuts
+
+
+def interval(errors: np.ndarray, groups: np.ndarray, repeats: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of the mean error: a bootstrap over groups, since frames of one person go together.
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentiles).
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(member, errors), np.bincount(member)
+    draws = np.random.default_rng(seed).integers(len(names), size=(repeats, len(names)))
+    low, high = np.percentile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def numbers(predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, missed: int = 0) -> dict[str, float]:
+    """One row of the table: keypoints (N, 68, 2) in any units, the groups of these faces, how many were missed.
+
+    Errors are of the faces that were found; a missed face counts as a failure.
+    """
+    errors, found = metrics.nme(predicted, true), len(true) / (len(true) + missed)
+    low, high = interval(errors, groups)
+    row = {
+        "NME %": 100 * errors.mean(),
+        "from": 100 * low,
+        "to": 100 * high,
+        "median %": 100 * np.median(errors),
+        "NME by box %": 100 * metrics.nme_by_box(predicted, true).mean(),
+        "failures at 8 %": 100 * (1 - found * (1 - metrics.failure_rate(errors, 0.08))),
+        "failures at 10 %": 100 * (1 - found * (1 - metrics.failure_rate(errors, 0.10))),
+        "AUC to 8 %": found * metrics.auc(errors),
+    }
+    row |= {f"{part} %": 100 * error for part, error in metrics.errors_by_part(predicted, true).items()}
+    return {name: float(value) for name, value in row.items()} | {"faces": len(true) + missed, "missed": missed}

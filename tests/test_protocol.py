@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import protocol
+from data_load import FacialKeypointsDataset
+from geometry import tight_box
+from ibug_300w import IbugFaces, drawn_xml
+from protocol import HeldOut, interval, jittered, numbers, splits, with_boxes
+from recipes import FACE_CROP, LABEL_SHIFT, RECIPES, centre_labels
+from train import predict, run_recipe
+
+
+@pytest.fixture(scope="module")
+def frames(drawn):
+    return FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
+
+
+@pytest.fixture(scope="module")
+def both(drawn):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "load_ibug", lambda: (IbugFaces(drawn_xml(drawn)), "drawn"))
+        return {split.name: split for split in splits(drawn)}
+
+
+def people(*parts):
+    return {str(name) for part in parts for name in part.people}
+
+
+def test_unseen_people_are_in_no_training_frame_and_all_their_frames_are_measured(both, frames):
+    split = both["unseen"]
+    test = split.tests["unseen"]
+    strangers = people(*test.parts)
+    assert strangers and not strangers & people(split.training[0])
+    assert strangers | people(split.training[0]) == people(frames)
+    assert set(test.groups) == strangers and len(test) == sum(map(len, test.parts))
+    of_both_files = np.isin(both["all"].tests["official"].parts[0].people, list(strangers)).sum()
+    assert len(test.parts[1]) == of_both_files
+
+
+def test_no_photo_of_300_w_is_on_both_sides(both):
+    cuts, test = both["all"].training[1], both["all"].tests["300-W"]
+    assert not set(cuts.photos) & set(test.groups)
+    assert len(np.unique(cuts.photos)) == pytest.approx(4 * len(np.unique(test.groups)), abs=3)
+
+
+def test_exact_boxes_are_the_tight_ones_and_jitter_is_as_large_as_said(both):
+    test = both["all"].tests["official"]
+    exact = test.boxes("exact")
+    np.testing.assert_allclose(exact[3], tight_box(test.parts[0].keypoints[3]))
+    many = np.repeat(exact[:1], 20000, axis=0)
+    moved = jittered(many)
+    centres = (moved[:, :2] + moved[:, 2:] / 2 - many[:, :2] - many[:, 2:] / 2) / many[:, 2:]
+    np.testing.assert_allclose(centres.std(axis=0), 0.05, rtol=0.03)
+    np.testing.assert_allclose(np.log(moved[:, 2:] / many[:, 2:]).std(axis=0), 0.08, rtol=0.03)
+    np.testing.assert_array_equal(moved, jittered(many))
+
+
+def test_faces_that_the_detector_misses_are_left_out_and_counted_as_failures(frames):
+    twelve = frames.subset(range(6, 18))
+    test, boxes = HeldOut((twelve,), twelve.people), np.stack([tight_box(twelve.keypoints[i]) for i in range(6, 18)])
+    boxes[2:6] = np.nan
+    true = np.stack([crop["keypoints"].numpy() for crop in test.crops(boxes, FACE_CROP)])
+    kept = np.stack([twelve.with_transform(FACE_CROP)[i]["keypoints"].numpy() for i in (0, 1, *range(6, 12))])
+    np.testing.assert_allclose(true, kept, atol=1e-5)
+    row = numbers(true, true, np.delete(test.groups, slice(2, 6)), missed=4)
+    assert (row["faces"], row["missed"], row["NME %"]) == (12, 4, 0)
+    assert row["failures at 8 %"] == pytest.approx(100 / 3) and row["AUC to 8 %"] == pytest.approx(2 / 3)
+
+
+def test_a_detector_is_asked_about_every_picture(frames):
+    def detector(picture):  # finds the face of even rows only, and something in the corner
+        asked.append(picture.shape)
+        boxes = [[-500, -500, 9, 9]] + ([tight_box(frames.keypoints[len(asked) - 1])] if len(asked) % 2 else [])
+        return np.array(boxes, np.float32), np.ones(len(boxes))
+
+    asked, six = [], frames.subset(range(6))
+    boxes = HeldOut((six,), six.people).boxes("haar", detector)
+    assert np.isnan(boxes).all(axis=1).tolist() == [False, True] * 3
+    np.testing.assert_allclose(boxes[2], tight_box(frames.keypoints[2]))
+
+
+def test_boxes_follow_a_subset(frames):
+    part = frames.subset([4, 9])
+    boxes = np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32)
+    np.testing.assert_array_equal([sample["box"] for sample in with_boxes(part, boxes)], boxes)
+
+
+def test_the_interval_is_that_of_groups_not_of_faces():
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(100), 9)
+    errors = np.repeat(rng.normal(5, 1, 100), 9)  # nine equal faces of everybody: 100 numbers in truth
+    low, high = interval(errors, groups)
+    wide = 2 * 1.96 * errors.std() / np.sqrt(100)  # the normal approximation for 100 independent numbers
+    assert high - low == pytest.approx(wide, rel=0.15) and low < errors.mean() < high
+
+
+def test_centring_moves_whole_number_labels_by_half_a_cell_and_exact_ones_not_at_all(frames):
+    assert centre_labels(frames) is frames
+    labels = frames.with_transform(None)
+    labels.keypoints = np.rint(frames.keypoints)
+    moved = labels.keypoints - centre_labels(labels).keypoints
+    sides = np.ptp(labels.keypoints[5], axis=0)
+    np.testing.assert_allclose(moved[5], LABEL_SHIFT * np.sqrt(sides[0] * sides[1]), rtol=1e-3)
+
+
+def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_the_crop(both):
+    split, recipe = both["all"], RECIPES["fast"]
+    training = tuple(part.subset(range(8)) for part in split.faces(recipe))
+    assert len(split.faces(recipe)) == 3 and len(split.faces(RECIPES["face-crops"])) == 1
+    model, history = run_recipe(replace(recipe, epochs=2), training)
+    assert len(history) == 2 and "validation loss" not in history
+    predicted, true = predict(
+        model, split.tests["official"].crops(split.tests["official"].boxes("exact"), recipe.transform)
+    )
+    assert predicted.shape == true.shape and 0 < true.min() < true.max() < 1

@@ -1,0 +1,96 @@
+"""Put the tables of results/ into README.md and saved_models/README.md, between <!-- NAME --> and <!-- end -->.
+
+python -m tools.write_tables         after the benchmarks that wrote results/
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+PAGES = (ROOT / "README.md", ROOT / "saved_models" / "README.md")
+TESTS = {"official": "official", "unseen": "unseen people", "300-W": "300-W"}
+SHIPPED = ("accurate", "fast")
+
+
+def comparison() -> pd.DataFrame:
+    """NME of every answer, on every test, in exact / jittered / Haar's boxes."""
+    table = pd.read_csv(RESULTS / "comparison.csv")
+    rows = {}
+    for answer, measured in table.groupby("answer", sort=False):
+        rows[answer] = {
+            title: " / ".join(f"{row['NME %']:.2f}" for _, row in measured[measured["test"] == test].iterrows())
+            for test, title in TESTS.items()
+        }
+    return pd.DataFrame(rows).T.rename_axis("answer").reset_index()
+
+
+def shipped() -> pd.DataFrame:
+    """Everything that was measured of the networks that ship."""
+    table = pd.read_csv(RESULTS / "comparison.csv").query("answer in @SHIPPED")
+    table["NME %"] = [f"{row['NME %']:.2f} ({row['from']:.2f} to {row['to']:.2f})" for _, row in table.iterrows()]
+    numbers = ("median %", "NME by box %", "failures at 8 %", "failures at 10 %", "AUC to 8 %")
+    table = table.assign(**{name: table[name].map("{:.2f}".format) for name in numbers})
+    return table[["answer", "test", "boxes", "NME %", *numbers, "faces", "missed"]]
+
+
+def parts() -> pd.DataFrame:
+    """Where on the face the shipped networks are wrong (exact boxes)."""
+    table = pd.read_csv(RESULTS / "comparison.csv").query("answer in @SHIPPED and boxes == 'exact'")
+    names = [f"{part} %" for part in ("jaw", "brows", "nose", "eyes", "mouth")]
+    return table[["answer", "test", *names]].round(2)
+
+
+def whole(name: str, digits: int = 2):
+    """A table as its file has it."""
+    return lambda: pd.read_csv(RESULTS / f"{name}.csv").round(digits)
+
+
+def buckets() -> pd.DataFrame:
+    """The error by head turn, sharpness and light: a row per bucket, faces and NME of both networks."""
+    table = pd.read_csv(RESULTS / "buckets.csv")
+    table["column"] = table["test"] + ", " + table["network"]
+    wide = table.pivot(index="bucket", columns="column", values="NME %").loc[table["bucket"].unique()]
+    return wide.map("{:.2f}".format).reset_index()
+
+
+TABLES = {
+    "comparison": comparison,
+    "shipped": shipped,
+    "parts": parts,
+    "buckets": buckets,
+    "confidence": whole("confidence"),
+    "speed": whole("speed"),
+    "ablation": whole("ablation"),
+    "label_shift": whole("label_shift"),
+}
+SOURCES = {"shipped": "comparison", "parts": "comparison"}  # the file, where it has another name
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; empty where nothing was measured."""
+    rows = [table.columns, ["---"] * table.shape[1], *table.astype(object).fillna("").astype(str).values]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def fill(text: str) -> str:
+    """A page with its tables as results/ has them now; a table that was never measured stays as it is."""
+
+    def replacement(match):
+        if not (RESULTS / f"{SOURCES.get(match[1], match[1])}.csv").is_file():
+            return match[0]
+        return f"<!-- {match[1]} -->\n{markdown(TABLES[match[1]]())}\n<!-- end -->"
+
+    return re.sub(rf"<!-- ({'|'.join(TABLES)}) -->\n.*?<!-- end -->", replacement, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Fill both pages."""
+    for page in PAGES:
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
