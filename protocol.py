@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch.utils.data import ConcatDataset, Dataset
 
 import metrics
@@ -49,10 +50,11 @@ class HeldOut:
 class Split:
     """What a network of this split may learn from, and what it is measured on.
 
-    training: frames of the course, then faces of 300-W.
+    training: frames of the course, then faces of 300-W; about: one line on where the latter are from.
     """
 
     name: str
+    about: str
     training: tuple[KeypointsDataset, KeypointsDataset]
     tests: dict[str, HeldOut]
 
@@ -79,9 +81,9 @@ def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: 
     Exact boxes give part of the answer away; this is what remains without them.
     """
     rng = np.random.default_rng(seed)
-    size = boxes[:, 2:] * np.exp(rng.normal(0, scale, (len(boxes), 1)))
-    centre = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
-    return np.hstack([centre - size / 2, size]).astype(np.float32)
+    centres = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
+    sizes = boxes[:, 2:] * np.exp(rng.normal(0, scale, (len(boxes), 1)))
+    return np.hstack([centres - sizes / 2, sizes]).astype(np.float32)
 
 
 def detected(parts, exact: np.ndarray, detector) -> np.ndarray:  # (N, 4)
@@ -104,7 +106,7 @@ def splits(root: Path) -> list[Split]:
     "unseen": less a fifth of the people, measured on all their frames, of both files.
     """
     frames, test = course_frames(root)
-    faces, _ = load_ibug()
+    faces, about = load_ibug()
     seen, held_out = (faces.subset(positions) for positions in person_split(faces.photos, HELD_OUT))
     cuts = training_faces(seen)
     people, strangers = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT))
@@ -112,8 +114,8 @@ def splits(root: Path) -> list[Split]:
     official, photos = HeldOut((test,), test.people), HeldOut((held_out,), held_out.photos)
     unseen = HeldOut((strangers, more), np.concatenate([strangers.people, more.people]))
     return [
-        Split("all", (frames, cuts), {"official": official, "300-W": photos}),
-        Split("unseen", (people, cuts), {"unseen": unseen}),
+        Split("all", about, (frames, cuts), {"official": official, "300-W": photos}),
+        Split("unseen", about, (people, cuts), {"unseen": unseen}),
     ]
 
 
@@ -155,3 +157,13 @@ def numbers(predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, missed:
     }
     row |= {f"{part} %": 100 * error for part, error in metrics.errors_by_part(predicted, true).items()}
     return {name: float(value) for name, value in row.items()} | {"faces": len(true) + missed, "missed": missed}
+
+
+def merge_rows(table: pd.DataFrame, path: Path, keys: list[str], order=()) -> None:
+    """Put rows into a CSV file in the place of those with the same keys, sorted by the first key as in `order`."""
+    if path.is_file():
+        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(keys, keep="last")
+    places = {name: place for place, name in enumerate(order)}
+    table = table.sort_values(keys[0], key=lambda names: names.map(lambda name: places.get(name, 0)), kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)

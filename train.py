@@ -280,19 +280,18 @@ def main() -> None:
     print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {checkpoint}")
     if recipe.ships:
         split = protocol.splits(root)[0]
-        training, validation, tests = (
-            split.faces(recipe),
-            None,
-            {name: test.parts[0] for name, test in split.tests.items()},
-        )
+        print(f"300-W: {split.about}")
+        training, validation = split.faces(recipe), None
+        tests = {name: test.crops(test.boxes("exact"), recipe.transform) for name, test in split.tests.items()}
     else:
         training, validation, test = course_data(root)
         tests = {"validation": validation, "test": test}
+        tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
     model, _ = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
     save_model(model, output, recipe.expects, torch.float16 if recipe.ships else torch.float32)
     print(f"weights: {output}")
     for name, data in tests.items():
-        numbers = evaluate(model, data.with_transform(recipe.transform), recipe.expects)
+        numbers = evaluate(model, data, recipe.expects)
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in numbers.items()))
 
 

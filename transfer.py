@@ -1,6 +1,6 @@
 """What the networks of notebook 6 see, how they are trained, and how good they are in the photos.
 
-python transfer.py 60            # the notebook's best network for 60 epochs; its row goes to results/
+python transfer.py resnet18 20        # one of the notebook's networks for longer; its row goes to results/
 """
 
 import argparse
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import metrics
+import protocol
 from augment import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
 from data_load import ROOT, DataError, person_split
 from geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
@@ -21,11 +22,11 @@ from heatmaps import HeatmapLoss
 from ibug_300w import FaceCuts, load_ibug
 from models import Expects, count_parameters
 from pipeline import Face, FacePipeline
+from protocol import RESULTS, merge_rows
 from recipes import face_input
 from train import fit, predict
-from transfer_models import HeatmapUNet, MirrorAveraged, face_crop, imagenet_weights
+from transfer_models import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
 
-RESULTS = ROOT / "results"
 MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
 MIRROR_ALL = RandomAffine(rotation=0, scale=0, shift=0, mirror=1.0)
 
@@ -36,6 +37,19 @@ BEST_AUGMENT = (RandomColor(), RandomBlur(), RandomOcclusion())
 BEST_SETTINGS = {"optimizer": "adamw", "lr": 2e-3, "batch_size": 16, "one_cycle": True}
 BEST_LOSS = HeatmapLoss(sigma=1.0, points_weight=100.0)
 
+# The longer runs of this script: the settings of `train` for the notebook's augmented ResNets and its best network.
+RESNET = {
+    "affine": MIRROR_HALF,
+    "augmentations": (RandomColor(),),
+    "loss": "l1",
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "batch_size": 16,
+    "one_cycle": True,
+}
+UNET = {"affine": BEST_AFFINE, "augmentations": BEST_AUGMENT, "loss": BEST_LOSS} | BEST_SETTINGS
+LONGER = {"resnet18": RESNET, "resnet34": RESNET, "unet": UNET}
+
 
 def train(model: nn.Module, training: FaceCuts, validation: FaceCuts, affine=None, augmentations=(), **settings):
     """train.fit on face crops, augmented in training only; returns the history."""
@@ -43,9 +57,10 @@ def train(model: nn.Module, training: FaceCuts, validation: FaceCuts, affine=Non
     return fit(model, training, validation.with_transform(face_input(model.expects)), **settings)
 
 
-def best_model(size: int = 128) -> HeatmapUNet:
-    """The notebook's best network, untrained."""
-    return HeatmapUNet(weights=imagenet_weights("resnet18")[0], size=size)
+def build(name: str) -> nn.Module:
+    """An untrained network by its name in LONGER, from ImageNet weights where they can be had."""
+    encoder = "resnet18" if name == "unet" else name
+    return (HeatmapUNet if name == "unet" else TransferNet)(encoder, imagenet_weights(encoder)[0])
 
 
 def predict_in_photos(model: nn.Module, faces: FaceCuts) -> np.ndarray:  # (N, 68, 2)
@@ -67,17 +82,10 @@ def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.nd
     return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
 
 
-def jittered(faces: FaceCuts, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> FaceCuts:
-    """The same faces in boxes as wrong as a detector's: centres off by N(0, shift) of the box, sizes by a factor.
-
-    The factor is exp(N(0, scale)). Exact boxes give part of the answer away; this is what remains without them.
-    """
-    rng, other = np.random.default_rng(seed), copy.copy(faces)
-    moves, factors = rng.normal(0, shift, (len(faces.boxes), 2)), np.exp(rng.normal(0, scale, (len(faces.boxes), 1)))
-    for name in ("boxes", "photo_boxes"):
-        corner, size = np.split(getattr(faces, name), 2, axis=1)
-        centre = corner + size / 2 + moves * size
-        setattr(other, name, np.hstack([centre - factors * size / 2, factors * size]).astype(np.float32))
+def jittered(faces: FaceCuts) -> FaceCuts:
+    """The same faces in boxes as wrong as a detector's, see protocol.jittered."""
+    other = copy.copy(faces)
+    other.boxes, other.photo_boxes = protocol.jittered(faces.boxes), protocol.jittered(faces.photo_boxes)
     return other
 
 
@@ -134,27 +142,24 @@ def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
 
 
 def main() -> None:
-    """The notebook's best network, trained for longer."""
+    """Train one network for longer and add its row and its curve to results/."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=LONGER)
     parser.add_argument("epochs", type=int)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the table and the curve")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the table and the curves")
     args = parser.parse_args()
     training, validation, about = split_faces()
     print(about)
     torch.manual_seed(0)
-    model, checkpoint = best_model(), ROOT / "saved_models" / f"ibug_{args.epochs}_epochs.checkpoint"
-    settings = BEST_SETTINGS | {"epochs": args.epochs, "checkpoint": checkpoint, "loss": BEST_LOSS}
-    history = train(model, training, validation, BEST_AFFINE, BEST_AUGMENT, **settings)
-    rows = {"U-Net, soft-argmax": model, "the same, mirror averaged": MirrorAveraged(model)}
-    table = {
-        name: {"epochs": args.epochs, "parameters": count_parameters(net)}
-        | errors(predict_in_photos(net, validation), validation)
-        for name, net in rows.items()
-    }
-    args.output.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(table).T.to_csv(args.output / f"ibug_{args.epochs}_epochs.csv", float_format="%.3f")
-    history.to_csv(args.output / f"ibug_{args.epochs}_epochs_curve.csv", index=False, float_format="%.4f")
-    print(pd.DataFrame(table).T.to_string(float_format="%.3f"), f"\ntables: {args.output}")
+    model, checkpoint = build(args.network), ROOT / "saved_models" / f"{args.network}_{args.epochs}.checkpoint"
+    settings = LONGER[args.network] | {"epochs": args.epochs, "checkpoint": checkpoint, "progress": True}
+    history = train(model, training, validation, **settings)
+    keys = {"network": args.network, "epochs": args.epochs}
+    row = {"parameters": count_parameters(model)} | errors(predict_in_photos(model, validation), validation)
+    row["NME %, mirror averaged"] = errors(predict_in_photos(MirrorAveraged(model), validation), validation)["NME %"]
+    merge_rows(pd.DataFrame([keys | row]).round(3), args.output / "ibug_longer.csv", list(keys))
+    merge_rows(history.assign(**keys).round(4), args.output / "ibug_longer_curves.csv", [*keys, "epoch"])
+    print(pd.DataFrame([keys | row]).T.to_string(header=False))
 
 
 if __name__ == "__main__":

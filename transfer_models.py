@@ -8,16 +8,20 @@ import contextlib
 import functools
 import io
 import socket
+import warnings
 from http.client import HTTPException
 from urllib.parse import urlparse
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 from torchvision import models
 
 from landmarks import MIRROR, NUM_KEYPOINTS
 from models import Expects, soft_argmax
+
+with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import segmentation_models_pytorch as smp
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in [0, 1]
 RESNETS = {

@@ -21,10 +21,9 @@ from torchvision.transforms import Compose
 
 import metrics
 from augment import FaceCrop, RandomAffine
-from benchmarks.compare import merge
 from data_load import CenterCrop, KeypointsDataset, RandomCrop, Rescale, find_data, person_split
 from models import HeatmapNet, SureNet, count_parameters
-from protocol import HELD_OUT, RESULTS, HeldOut, splits
+from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
 from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
 from train import OPTIMIZERS, fit, predict
 from transfer_models import MirrorAveraged
@@ -171,7 +170,7 @@ def main() -> None:
             "photos": HeldOut((wild(photos),), photos.photos),
         }
         rows.append({"row": name} | measure(models[variant.trains()], variant, tests))
-        merge(pd.DataFrame(rows).round(3), RESULTS / "ablation.csv", ["row"], list(VARIANTS))
+        merge_rows(pd.DataFrame(rows).round(3), RESULTS / "ablation.csv", ["row"], VARIANTS)
         print(pd.DataFrame(rows[-1:]).to_string(header=len(rows) == 1))
 
 

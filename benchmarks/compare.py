@@ -8,8 +8,8 @@ Needs the real data and `pip install -r benchmarks/requirements.txt`. Trained an
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import cv2
 import dlib
@@ -24,20 +24,29 @@ from detector_architectures.haar import HaarDetector
 from geometry import crop_matrix, tight_box, transform_points, warp
 from ibug_300w import transform_box
 from models import load_model, save_model
-from protocol import RESULTS, HeldOut, Split, numbers, splits
+from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, splits
 from recipes import FACE_CROP, RECIPES, WHOLE_FRAME
 from train import SAVED_MODELS, predict, run_recipe
 from transfer_models import MirrorAveraged
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)
-Answer = Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]  # test, boxes -> predicted, true (N, 68, 2)
 
 
-def trained(name: str, split: Split) -> torch.nn.Module:
+@dataclass(frozen=True)
+class Answer:
+    """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2)."""
+
+    ask: Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    sees_boxes: bool = True
+
+
+def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Module:
     """The network of a recipe, trained on this split, from its file if it is there; what ships is of split "all"."""
-    recipe = RECIPES[name]
-    path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{name}.pt"
+    recipe, stem = RECIPES[name], name
+    if epochs:
+        recipe, stem = replace(recipe, epochs=epochs), f"{name}-{epochs}"
+    path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{stem}.pt"
     if not path.is_file():
         checkpoint = path.with_suffix(".checkpoint")
         model, _ = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
@@ -45,10 +54,10 @@ def trained(name: str, split: Split) -> torch.nn.Module:
     return load_model(path)
 
 
-def network(name: str, split: Split, use=lambda model: model) -> Answer:
+def network(name: str, split: Split, epochs: int | None = None, use=lambda model: model) -> Answer:
     """What the network of a recipe answers; `use` may wrap it."""
-    model, transform = use(trained(name, split)), RECIPES[name].transform
-    return lambda test, boxes: predict(model, test.crops(boxes, transform))
+    model, transform = use(trained(name, split, epochs)), RECIPES[name].transform
+    return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), transform is not WHOLE_FRAME)
 
 
 def mean_face(split: Split) -> Answer:
@@ -56,11 +65,11 @@ def mean_face(split: Split) -> Answer:
     training = ConcatDataset([part.with_transform(FACE_CROP) for part in split.training])
     mean = np.mean([sample["keypoints"].numpy() for sample in training], axis=0)
 
-    def answer(test, boxes):
+    def ask(test, boxes):
         true = np.stack([sample["keypoints"].numpy() for sample in test.crops(boxes, FACE_CROP)])
         return np.broadcast_to(mean, true.shape), true
 
-    return answer
+    return Answer(ask)
 
 
 def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, dlib.rectangle, np.ndarray]:
@@ -97,20 +106,21 @@ def trees(split: Split) -> Answer:
         dlib.train_shape_predictor(images, faces, options).save(str(path))
     predictor = dlib.shape_predictor(str(path))
 
-    def answer(test, boxes):
+    def ask(test, boxes):
         inputs = [tree_input(sample) for sample in test.crops(boxes, None)]
         found = [predictor(gray, rectangle).parts() for gray, rectangle, _ in inputs]
         predicted = np.array([[(point.x, point.y) for point in points] for points in found], np.float32)
         return predicted, np.stack([points for _, _, points in inputs])
 
-    return answer
+    return Answer(ask)
 
 
 ROWS = {
     "mean face": mean_face,
-    "course-mse": partial(network, "course-mse"),
-    "course-batchnorm": partial(network, "course-batchnorm"),
+    "course-mse, 3 epochs": partial(network, "course-mse"),
+    "course-batchnorm, 50 epochs": partial(network, "course-batchnorm", epochs=50),
     "face-crops": partial(network, "face-crops"),
+    "batchnorm-crops": partial(network, "batchnorm-crops"),
     "dlib's trees": trees,
     "fast": partial(network, "fast"),
     "accurate": partial(network, "accurate"),
@@ -121,13 +131,12 @@ ROWS = {
 def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict]]:
     """One answer's rows of the table and of the error curves, for every test and kind of boxes."""
     answer, rows, curves = ROWS[name](split), [], []
-    whole_frames = name in RECIPES and RECIPES[name].transform is WHOLE_FRAME
     for (test_name, kind), found in boxes.items():
-        if whole_frames and (kind != "exact" or test_name == "300-W"):
+        if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
-        predicted, true = answer(test, found)
-        row = {"answer": name, "test": test_name, "boxes": "none" if whole_frames else kind}
+        predicted, true = answer.ask(test, found)
+        row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
         rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
         errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
         reached = 100 * np.percentile(errors, PERCENT, method="lower")
@@ -140,17 +149,8 @@ def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict
 def write(rows: list[dict], curves: list[dict]) -> None:
     """The table and the error curves; rows measured before and not now stay in the files."""
     keys = ["answer", "test", "boxes"]
-    merge(pd.DataFrame(rows).round(3), RESULTS / "comparison.csv", keys, list(ROWS))
-    merge(pd.DataFrame(curves).round(3), RESULTS / "error_curves.csv", [*keys, "faces %"], list(ROWS))
-
-
-def merge(table: pd.DataFrame, path: Path, keys: list[str], order: list[str]) -> None:
-    """Put rows into a CSV file in the place of those with the same keys, sorted by the first key in this order."""
-    if path.is_file():
-        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(keys, keep="last")
-    table = table.sort_values(keys[0], key=lambda names: names.map(order.index), kind="stable")
-    path.parent.mkdir(exist_ok=True)
-    table.to_csv(path, index=False)
+    merge_rows(pd.DataFrame(rows).round(3), RESULTS / "comparison.csv", keys, ROWS)
+    merge_rows(pd.DataFrame(curves).round(3), RESULTS / "error_curves.csv", [*keys, "faces %"], ROWS)
 
 
 def main() -> None:

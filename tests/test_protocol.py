@@ -1,13 +1,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import protocol
+import transfer
 from data_load import FacialKeypointsDataset
 from geometry import tight_box
 from ibug_300w import IbugFaces, drawn_xml
-from protocol import HeldOut, interval, jittered, numbers, splits, with_boxes
+from protocol import HeldOut, interval, jittered, merge_rows, numbers, splits, with_boxes
 from recipes import FACE_CROP, LABEL_SHIFT, RECIPES, centre_labels
 from train import predict, run_recipe
 
@@ -115,3 +117,16 @@ def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_
         model, split.tests["official"].crops(split.tests["official"].boxes("exact"), recipe.transform)
     )
     assert predicted.shape == true.shape and 0 < true.min() < true.max() < 1
+
+
+def test_new_rows_take_the_place_of_old_ones_and_the_others_stay(tmp_path):
+    path = tmp_path / "results" / "table.csv"
+    merge_rows(pd.DataFrame({"row": ["b", "a"], "NME": [2, 1]}), path, ["row"], "abc")
+    merge_rows(pd.DataFrame({"row": ["c", "b"], "NME": [3, 20]}), path, ["row"], "abc")
+    assert pd.read_csv(path).values.tolist() == [["a", 1], ["b", 20], ["c", 3]]
+
+
+def test_the_held_out_photos_are_those_of_notebook_6(both, drawn, monkeypatch):
+    monkeypatch.setattr(transfer, "load_ibug", lambda: (IbugFaces(drawn_xml(drawn)), "drawn"))
+    _, validation, _ = transfer.split_faces(size=32)
+    assert validation.photos.tolist() == both["all"].tests["300-W"].groups.tolist()

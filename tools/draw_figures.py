@@ -1,6 +1,6 @@
 """Draw the README's pictures: drawn faces, and public-domain portraits with keypoints.
 
-python -m tools.draw_figures         after notebook 2, which trains the network
+python -m tools.draw_figures
 """
 
 from pathlib import Path
