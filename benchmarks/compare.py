@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
 import pandas as pd
 import torch
@@ -72,43 +72,51 @@ def mean_face(split: Split) -> Answer:
     return Answer(ask)
 
 
-def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, dlib.rectangle, np.ndarray]:
-    """What dlib sees of a sample: a gray crop, the box in it, the points in it; large, since dlib rounds to pixels."""
+def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, list[int], np.ndarray]:
+    """What dlib sees of a sample: a gray crop, left, top, right, bottom of the box in it, and the points in it.
+
+    The crop is large, since dlib rounds all of them to whole pixels.
+    """
     box = sample.get("box", tight_box(sample["keypoints"]))
     matrix = crop_matrix(box, size, margin=0.5)
     x, y, w, h = transform_box(matrix, box)
     gray = cv2.cvtColor(warp(sample["image"], matrix, (size, size)), cv2.COLOR_RGB2GRAY)
-    return (
-        gray,
-        dlib.rectangle(*np.rint([x, y, x + w, y + h]).astype(int)),
-        transform_points(matrix, sample["keypoints"]),
-    )
+    sides = np.rint([x, y, x + w, y + h]).astype(int).tolist()
+    return gray, sides, transform_points(matrix, sample["keypoints"])
+
+
+def train_trees(split: Split, path: Path) -> None:
+    """Train dlib's regression trees on this split, exact boxes, with the depth and number of its 68-point model."""
+    import dlib  # of benchmarks/requirements.txt; only this row needs it
+
+    options = dlib.shape_predictor_training_options()
+    options.cascade_depth, options.oversampling_amount, options.feature_pool_size = 15, 10, 500
+    options.num_threads, options.random_seed, options.be_verbose = torch.get_num_threads(), "0", True
+    images, faces = [], []
+    for sample in ConcatDataset([part.with_transform(None) for part in split.training]):
+        gray, sides, points = tree_input(sample)
+        images.append(gray)
+        points = [dlib.point(*point) for point in np.rint(points).astype(int).tolist()]
+        faces.append([dlib.full_object_detection(dlib.rectangle(*sides), points)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dlib.train_shape_predictor(images, faces, options).save(str(path))
 
 
 def trees(split: Split) -> Answer:
-    """dlib's regression trees trained on this split with exact boxes and dlib's own settings for 68 points.
+    """dlib's regression trees, trained on the same faces as the networks that ship.
 
     Kazemi and Sullivan, "One millisecond face alignment with an ensemble of regression trees", CVPR 2014.
     """
+    import dlib
+
     path = BUILD / split.name / "trees.dat"
     if not path.is_file():
-        options = dlib.shape_predictor_training_options()
-        options.cascade_depth, options.oversampling_amount, options.feature_pool_size = 15, 10, 500
-        options.num_threads, options.random_seed, options.be_verbose = torch.get_num_threads(), "0", True
-        images, faces = [], []
-        for sample in ConcatDataset([part.with_transform(None) for part in split.training]):
-            gray, rectangle, points = tree_input(sample)
-            images.append(gray)
-            faces.append(
-                [dlib.full_object_detection(rectangle, [dlib.point(*np.rint(p).astype(int)) for p in points])]
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dlib.train_shape_predictor(images, faces, options).save(str(path))
+        train_trees(split, path)
     predictor = dlib.shape_predictor(str(path))
 
     def ask(test, boxes):
         inputs = [tree_input(sample) for sample in test.crops(boxes, None)]
-        found = [predictor(gray, rectangle).parts() for gray, rectangle, _ in inputs]
+        found = [predictor(gray, dlib.rectangle(*sides)).parts() for gray, sides, _ in inputs]
         predicted = np.array([[(point.x, point.y) for point in points] for points in found], np.float32)
         return predicted, np.stack([points for _, _, points in inputs])
 

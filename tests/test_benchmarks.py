@@ -1,0 +1,67 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.buckets import buckets, knows
+from benchmarks.compare import measure, tree_input
+from data_load import FacialKeypointsDataset
+from geometry import tight_box
+from protocol import HeldOut, Split
+
+
+@pytest.fixture(scope="module")
+def frames(drawn):
+    return FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
+
+
+def test_what_the_trees_see_is_the_same_face_with_its_box_around_the_points(frames):
+    for number in (0, 7):
+        gray, (left, top, right, bottom), points = tree_input(frames[number])
+        assert gray.shape == (400, 400) and max(right - left, bottom - top) == pytest.approx(200, abs=1)
+        x, y, w, h = tight_box(points)
+        assert (left, top, right, bottom) == pytest.approx((x, y, x + w, y + h), abs=0.51)
+        scale = w / tight_box(frames[number]["keypoints"])[2]
+        colour = frames[number]["image"][*np.rint(frames[number]["keypoints"][8]).astype(int)[::-1]]
+        at_the_chin = gray[*np.rint(points[8]).astype(int)[::-1]]
+        assert scale > 0 and abs(float(at_the_chin) - float(colour @ [0.299, 0.587, 0.114])) < 40
+
+
+def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
+    training, test = frames.subset(range(12)), frames.subset(range(12, 24))
+    split = Split("all", "", (training, training), {"official": HeldOut((test,), test.people)})
+    boxes = {("official", "exact"): split.tests["official"].boxes("exact")}
+    rows, curves = measure("mean face", split, boxes)
+    true = np.stack([test.keypoints[i] for i in test.indices])
+
+    def in_box(points):  # the crop is square, so both axes go by the longer side
+        box = tight_box(points)
+        return (points - box[:2] - box[2:] / 2) / box[2:].max()
+
+    mean = np.mean([in_box(training.keypoints[i]) for i in training.indices], axis=0)
+    errors = [
+        np.linalg.norm(mean - in_box(k), axis=1).mean() / np.linalg.norm(in_box(k)[36] - in_box(k)[45]) for k in true
+    ]
+    assert rows[0]["NME %"] == pytest.approx(100 * np.mean(errors), rel=1e-3)
+    assert curves[100]["NME % at most"] == pytest.approx(100 * max(errors), rel=1e-3)
+    assert curves[0]["NME % at most"] == pytest.approx(100 * min(errors), rel=1e-3)
+
+
+def test_a_network_that_knows_its_errors_has_a_rank_correlation_of_one_and_a_guessing_one_of_none():
+    rng = np.random.default_rng(0)
+    true = np.tile(rng.uniform(0.2, 0.8, (1, 68, 2)), (80, 1, 1))
+    spread = rng.uniform(0.001, 0.05, (80, 68)) * rng.uniform(0.2, 2, (80, 1))
+    predicted = true + np.stack([2 * spread, 0 * spread], axis=2)
+    perfect, blind = knows(predicted, true, spread), knows(predicted, true, rng.permuted(spread, axis=None))
+    assert perfect["rank correlation, faces"] == pytest.approx(1)
+    assert perfect["rank correlation, keypoints"] == pytest.approx(1)
+    assert abs(blind["rank correlation, keypoints"]) < 0.05 and abs(blind["rank correlation, faces"]) < 0.4
+    assert perfect["right, confidence under 50 %"] < perfect["right, confidence 90 % and over"]
+
+
+def test_buckets_hold_the_faces_that_their_names_say():
+    table = pd.DataFrame({"yaw": [0, 14, 15, 29, 31, 60, 3, 5], "sharpness": range(8), "light": range(8, 0, -1)})
+    masks = buckets(table)
+    assert np.flatnonzero(masks["turned by 15 to 30 degrees"]).tolist() == [2, 3]
+    assert np.flatnonzero(masks["turned by 30 to 90 degrees"]).tolist() == [4, 5]
+    assert np.flatnonzero(masks["most blurred quarter"]).tolist() == [0, 1]
+    assert np.flatnonzero(masks["darkest quarter"]).tolist() == [6, 7]
