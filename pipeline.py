@@ -16,7 +16,7 @@ from torch import nn
 
 from data_load import DataError, Normalize, NormalizeColor, ToTensor, read_image
 from detector_architectures.haar import HaarDetector
-from geometry import crop_matrix, invert, transform_points, warp
+from geometry import crop_matrix, invert, tight_box, transform_points, warp
 from models import load_model
 from visualize import draw_faces, save_picture
 
@@ -67,6 +67,8 @@ def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
 class FacePipeline:
     """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
 
+    The network looks twice: a detector's box is never exact, that of its own first answer nearly is.
+
     detector: see detector_architectures; model: a network with `.expects` or the path of a weights file.
     Raises DataError for an unreadable picture or weights file.
     """
@@ -80,6 +82,7 @@ class FacePipeline:
     def __call__(self, image) -> list[Face]:
         image = as_rgb(image)
         boxes, scores = self.detector(image)
+        boxes = self.look_again(image, boxes)
         keypoints, confidence = self.locate(image, boxes)
         return [
             Face(box, points, float(score), None if confidence is None else confidence[number])
@@ -104,6 +107,18 @@ class FacePipeline:
         if answer.shape[2] == 2:
             return points, None
         return points, confidence(answer[..., 2] * (1 + 2 * self.model.expects.margin))
+
+    def look_again(self, image, boxes) -> np.ndarray:  # (N, 4)
+        """A detector's boxes, corrected: the tight boxes of the keypoints that the network finds in them.
+
+        A box that comes out more than half as large again, or smaller by as much, is not believed.
+        """
+        if not len(boxes):
+            return boxes
+        found = np.stack([tight_box(points) for points in self.keypoints(image, boxes)])
+        grown = found[:, 2:].max(axis=1) / boxes[:, 2:].max(axis=1)
+        believed = (found[:, 2:].min(axis=1) > 0) & (grown > 1 / 1.5) & (grown < 1.5)
+        return np.where(believed[:, None], found, boxes)
 
     def matrix(self, box) -> np.ndarray:  # (2, 3)
         """From the photo to the network's input for one box."""

@@ -24,6 +24,7 @@ from detector_architectures.haar import HaarDetector
 from geometry import crop_matrix, tight_box, transform_points, warp
 from ibug_300w import transform_box
 from models import load_model, save_model
+from pipeline import FacePipeline
 from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, splits
 from recipes import FACE_CROP, RECIPES, WHOLE_FRAME
 from train import SAVED_MODELS, predict, run_recipe
@@ -35,10 +36,14 @@ PERCENT = range(101)
 
 @dataclass(frozen=True)
 class Answer:
-    """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2)."""
+    """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2).
+
+    model: the network, if pipeline.FacePipeline can use it; end to end it looks twice.
+    """
 
     ask: Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]
     sees_boxes: bool = True
+    model: torch.nn.Module | None = None
 
 
 def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Module:
@@ -57,7 +62,18 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
 def network(name: str, split: Split, epochs: int | None = None, use=lambda model: model) -> Answer:
     """What the network of a recipe answers; `use` may wrap it."""
     model, transform = use(trained(name, split, epochs)), RECIPES[name].transform
-    return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), transform is not WHOLE_FRAME)
+    sees_boxes = transform is not WHOLE_FRAME
+    return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
+
+
+def look_again(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> np.ndarray:
+    """A detector's boxes (N, 4) as the pipeline corrects them."""
+    pipeline, corrected = FacePipeline(model=model), boxes.copy()
+    pictures = (part.with_transform(None)[i]["image"] for part in test.parts for i in range(len(part)))
+    for number, (picture, box) in enumerate(zip(pictures, boxes, strict=True)):
+        if np.isfinite(box).all():
+            corrected[number] = pipeline.look_again(picture, box[None])[0]
+    return corrected
 
 
 def mean_face(split: Split) -> Answer:
@@ -143,6 +159,8 @@ def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
+        if kind == "haar" and answer.model:
+            found = look_again(answer.model, test, found)
         predicted, true = answer.ask(test, found)
         row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
         rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))

@@ -174,3 +174,29 @@ def test_the_network_that_ships_finds_the_astronauts_face(astronaut):
     found = np.array([*eyes, face.keypoints[30], face.keypoints[62]])
     seen = [(203, 101), (247, 103), (226, 127), (224, 143)]  # by eye: pupils, tip of the nose, edge of the upper lip
     assert np.linalg.norm(found - seen, axis=1).max() < 5
+
+
+class MiddleFace(nn.Module):
+    """Finds the bright square of its input: 68 points on its edges, normalised as Expects() says."""
+
+    num_keypoints, expects = 68, Expects()
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        faces = []
+        for picture in x[:, 0] > 0.5:
+            rows, columns = (torch.nonzero(picture.any(dim=d)).ravel() for d in (1, 0))
+            corners = torch.tensor([[columns[0], rows[0]], [columns[-1], rows[-1]]]).float()
+            faces.append(corners.repeat(34, 1))
+        return (torch.stack(faces) - self.expects.mean) / self.expects.std
+
+
+@pytest.mark.parametrize(("box", "believed"), [((210, 190, 90, 90), True), ((180, 160, 190, 190), False)])
+def test_the_second_look_corrects_a_box_unless_the_first_answer_is_far_from_it(box, believed):
+    photo = np.zeros((500, 500, 3), np.uint8)
+    photo[200:300, 200:300] = 255
+    corrected = FacePipeline(model=MiddleFace()).look_again(photo, np.array([box], np.float32))
+    np.testing.assert_allclose(corrected[0], (199.5, 199.5, 100, 100) if believed else box, atol=1.5)
