@@ -92,7 +92,7 @@ class Recipe:
         return {name: getattr(self, name) for name in names}
 
 
-# The networks that ship; results/ablation.csv says what each choice is worth.
+# The networks that ship; results/log.md says why, benchmarks/ablation.py measures what each choice is worth.
 ACCURATE = Recipe(
     network=AccurateNet,
     he_start=False,

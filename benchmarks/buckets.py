@@ -67,12 +67,14 @@ def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
     """Spearman's correlations of expected and true error, and how often a point is as good as the network says."""
     relative = metrics.distances(predicted, true) / metrics.interocular(true)[:, None]
-    expected = spread / metrics.interocular(true)[:, None]
+    expected = (
+        spread / metrics.interocular(predicted)[:, None]
+    )  # in the unit of the error, by what the net itself sees
     box = 1 / 1.5  # the box's longer side, as a part of the crop
     sure = confidence(spread / box)
     right = metrics.distances(predicted, true) < 0.05 * box
     return {
-        "rank correlation, faces": spearmanr(spread.mean(axis=1), relative.mean(axis=1)).statistic,
+        "rank correlation, faces": spearmanr(expected.mean(axis=1), relative.mean(axis=1)).statistic,
         "rank correlation, keypoints": spearmanr(expected.ravel(), relative.ravel()).statistic,
         "rank correlation within a face, mean": np.mean(
             [spearmanr(s, r).statistic for s, r in zip(spread, relative, strict=True)]

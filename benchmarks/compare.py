@@ -102,11 +102,11 @@ def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, list[int], np
 
 
 def train_trees(split: Split, path: Path) -> None:
-    """Train dlib's regression trees on this split, exact boxes, with the depth and number of its 68-point model."""
+    """Train dlib's regression trees on this split in exact boxes: dlib's settings, with five starts of each face."""
     import dlib  # of benchmarks/requirements.txt; only this row needs it
 
     options = dlib.shape_predictor_training_options()
-    options.cascade_depth, options.oversampling_amount, options.feature_pool_size = 15, 10, 500
+    options.oversampling_amount = 5
     options.num_threads, options.random_seed, options.be_verbose = torch.get_num_threads(), "0", True
     images, faces = [], []
     for sample in ConcatDataset([part.with_transform(None) for part in split.training]):
