@@ -50,10 +50,11 @@ def test_a_network_that_knows_its_errors_has_a_rank_correlation_of_one_and_a_gue
     rng = np.random.default_rng(0)
     true = np.tile(rng.uniform(0.2, 0.8, (1, 68, 2)), (80, 1, 1))
     spread = rng.uniform(0.001, 0.05, (80, 68)) * rng.uniform(0.2, 2, (80, 1))
+    spread[:, [36, 45]] = 0.02  # the eye distance that the network finds is off by a constant
     predicted = true + np.stack([2 * spread, 0 * spread], axis=2)
     perfect, blind = knows(predicted, true, spread), knows(predicted, true, rng.permuted(spread, axis=None))
-    assert perfect["rank correlation, faces"] == pytest.approx(1)
-    assert perfect["rank correlation, keypoints"] == pytest.approx(1)
+    assert perfect["rank correlation, faces"] == pytest.approx(1, abs=1e-4)
+    assert perfect["rank correlation, keypoints"] == pytest.approx(1, abs=1e-4)
     assert abs(blind["rank correlation, keypoints"]) < 0.05 and abs(blind["rank correlation, faces"]) < 0.4
     assert perfect["right, confidence under 50 %"] < perfect["right, confidence 90 % and over"]
 
