@@ -9,6 +9,7 @@ from torch import nn
 from torchvision import models
 
 import metrics
+import transfer
 import transfer_models
 import visualize
 from augment import RandomAffine
@@ -275,3 +276,13 @@ def test_a_heatmap_is_bright_where_its_point_is():
         ax.transData.transform(np.array(part) * 64 - 0.5).round().astype(int) for part in ((0.75, 0.25), (0.25, 0.75))
     )
     assert shown[-at[1], at[0]] > 500 and shown[-away[1], away[0]] < 50
+
+
+@pytest.mark.parametrize("name", transfer.LONGER)
+def test_every_longer_run_trains_and_its_network_answers(name, faces, monkeypatch):
+    monkeypatch.setattr(transfer, "imagenet_weights", lambda name: (None, ""))
+    few = faces.subset(range(4))
+    model = transfer.build(name)
+    model.expects = face_crop(64)
+    history = transfer.train(model, few, few, epochs=1, **transfer.LONGER[name])
+    assert len(history) == 1 and predict_in_photos(model, few).shape == (4, 68, 2)
