@@ -73,7 +73,8 @@ SOURCES = {"shipped": "comparison", "parts": "comparison"}  # the file, where it
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown; empty where nothing was measured."""
     rows = [table.columns, ["---"] * table.shape[1], *table.astype(object).fillna("").astype(str).values]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def fill(text: str) -> str:
