@@ -138,7 +138,7 @@ def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
 def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:
     """The validation columns of the history: mean loss per coordinate and, unless error is None, NME in percent.
 
-    None without validation data.
+    Empty without validation data.
     """
     if dataset is None:
         return {}
@@ -287,7 +287,9 @@ def main() -> None:
         training, validation, test = course_data(root)
         tests = {"validation": validation, "test": test}
         tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
-    model, _ = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
+    model, history = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
+    if len(history) < recipe.epochs:  # Ctrl-C: half-trained weights must not take the place of those that ship
+        return
     save_model(model, output, recipe.expects, torch.float16 if recipe.ships else torch.float32)
     print(f"weights: {output}")
     for name, data in tests.items():

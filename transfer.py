@@ -154,6 +154,8 @@ def main() -> None:
     model, checkpoint = build(args.network), ROOT / "saved_models" / f"{args.network}_{args.epochs}.checkpoint"
     settings = LONGER[args.network] | {"epochs": args.epochs, "checkpoint": checkpoint, "progress": True}
     history = train(model, training, validation, **settings)
+    if len(history) < args.epochs:  # Ctrl-C
+        return
     keys = {"network": args.network, "epochs": args.epochs}
     row = {"parameters": count_parameters(model)} | errors(predict_in_photos(model, validation), validation)
     row["NME %, mirror averaged"] = errors(predict_in_photos(MirrorAveraged(model), validation), validation)["NME %"]

@@ -54,7 +54,9 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
     path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{stem}.pt"
     if not path.is_file():
         checkpoint = path.with_suffix(".checkpoint")
-        model, _ = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
+        model, history = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
+        if len(history) < recipe.epochs:
+            raise SystemExit(1)  # Ctrl-C; fit has said how far it came
         save_model(model, path, recipe.expects, torch.float16)
     return load_model(path)
 

@@ -7,7 +7,7 @@ from torch.utils.data import ConcatDataset
 from data_load import DataError, FacialKeypointsDataset
 from models import BatchNormNet, Net, SureNet, initialize
 from recipes import FACE_CROP, FACE_CROP_TRAINING
-from train import LOSSES, SpreadLoss, evaluate, fit, predict
+from train import LOSSES, SpreadLoss, evaluate, fit, main, predict
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +173,13 @@ def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
     fit(model, Jumpy(), None, "spread", "adamw", lr=5e-3, epochs=30, batch_size=8, one_cycle=True)
     points, spread = model.eval().locate(Jumpy()[0]["image"][None])[0].split([2, 1], dim=1)
     assert (points - 0.3).abs().max() < 0.03 and spread[:2].min() > 1.5 * spread[2:].max()
+
+
+def test_an_interrupted_script_does_not_replace_finished_weights(drawn, tmp_path, monkeypatch):
+    weights = tmp_path / "face-crops.pt"
+    weights.write_bytes(b"finished")
+    monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
+    monkeypatch.setitem(LOSSES, "smooth_l1", lambda: InterruptedLoss(at=1))
+    monkeypatch.setattr("sys.argv", ["train.py", "face-crops", "--epochs", "1", "--output", str(weights)])
+    main()
+    assert weights.read_bytes() == b"finished"
