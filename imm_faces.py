@@ -6,10 +6,7 @@ points. Points are counted from 0; left and right below are those of the picture
 """
 
 import copy
-import json
-import os
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from PIL import Image
 
 from data_load import ROOT, DataError, KeypointsDataset, Normalize, Resize, find_folder
 from face_drawing.people import draw_person, draw_scene
-from synthetic_faces import MARKER, draw_frame, recipe
+from synthetic_faces import draw_frame, recipe, write_once
 
 FOLDER = "imm_face_db"
 NUM_POINTS = 58
@@ -188,24 +185,14 @@ def write_drawn(root, people: int = 40, views: int = 6, size: tuple = (240, 320)
 
     Every person has `views` photos of size (h, w); persons 2 to 4 have gray ones, as in the database.
     """
-    root = Path(root)
-    wanted = json.dumps(recipe(people=people, views=views, size=size, seed=seed, scheme=FROM_68))
-    if (root / MARKER).exists() and (root / MARKER).read_text() == wanted:
-        return root
-    if root.exists() and any(root.iterdir()) and not (root / MARKER).exists():
-        raise FileExistsError(f"{root}: not empty and not drawn faces; choose another folder or remove it")
-    work = root.absolute().with_name(f".{root.name}-{os.getpid()}")
-    work.mkdir(parents=True)
-    try:
+    jobs = [(who, view) for who in range(1, people + 1) for view in range(1, views + 1)]
+
+    def write(folder):
         with ThreadPoolExecutor() as pool:
-            jobs = [(who, view) for who in range(1, people + 1) for view in range(1, views + 1)]
-            list(pool.map(lambda job: _draw_photo(work, *job, size, seed), jobs))
-        (work / MARKER).write_text(wanted)
-        shutil.rmtree(root, ignore_errors=True)
-        work.rename(root)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return root
+            list(pool.map(lambda job: _draw_photo(folder, *job, size, seed), jobs))
+
+    wanted = recipe(people=people, views=views, size=size, seed=seed, scheme=FROM_68)
+    return write_once(root, wanted, write)
 
 
 def _draw_photo(folder, who, view, size, seed):

@@ -106,37 +106,48 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
     return -(-count // FRAMES_PER_PERSON)
 
 
-def recipe(**parameters) -> dict:
+def recipe(**parameters) -> str:
     """What a data set depends on: its parameters and the code that draws."""
     here = Path(__file__)
     modules = [here, here.with_name("landmarks.py"), *sorted(here.with_name("face_drawing").glob("*.py"))]
     code = b"".join(module.read_bytes() for module in modules)
-    return {**parameters, "code": hashlib.sha256(code).hexdigest()}
+    return json.dumps({**parameters, "code": hashlib.sha256(code).hexdigest()})
 
 
-def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int = 0) -> Path:
-    """Write drawn faces in the layout of the course data and return root.
+def write_once(root, wanted: str, write) -> Path:
+    """Let `write(folder)` fill the folder root, whole or not at all, unless it holds what `wanted` says already.
 
-    training/, test/ (RGBA PNG files named .jpg) and two CSV files; nobody is in both splits. A data set made by
-    the same call is left alone; an older one is replaced; raises FileExistsError for any other folder.
+    An older drawn data set is replaced; raises FileExistsError for any other folder that is not empty.
     """
     root = Path(root)
-    wanted = json.dumps(recipe(num_training=num_training, num_test=num_test, seed=seed))
     marker = root / MARKER
     if marker.exists() and marker.read_text() == wanted:
         return root
     if root.exists() and any(root.iterdir()) and not marker.exists():
-        raise FileExistsError(f"{root}: not empty and not a drawn data set; choose another folder or remove it")
+        raise FileExistsError(f"{root}: not empty and not drawn faces; choose another folder or remove it")
     work = root.absolute().with_name(f".{root.name}-{os.getpid()}")
+    work.mkdir(parents=True)
     try:
-        people = write_split(work / "training", work / "training_frames_keypoints.csv", 0, num_training, seed)
-        write_split(work / "test", work / "test_frames_keypoints.csv", people, num_test, seed)
+        write(work)
         (work / MARKER).write_text(wanted)
         shutil.rmtree(root, ignore_errors=True)
         work.rename(root)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return root
+
+
+def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int = 0) -> Path:
+    """Write drawn faces in the layout of the course data and return root.
+
+    training/, test/ (RGBA PNG files named .jpg) and two CSV files; nobody is in both splits. See `write_once`.
+    """
+
+    def write(folder):
+        people = write_split(folder / "training", folder / "training_frames_keypoints.csv", 0, num_training, seed)
+        write_split(folder / "test", folder / "test_frames_keypoints.csv", people, num_test, seed)
+
+    return write_once(root, recipe(num_training=num_training, num_test=num_test, seed=seed), write)
 
 
 def main(arguments: list[str]) -> str | None:

@@ -196,7 +196,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="not a drawn data set"):
+    with pytest.raises(FileExistsError, match="not drawn faces"):
         write_dataset(tmp_path, 1, 1)
     assert "choose another folder" in synthetic_faces.main([str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
