@@ -67,27 +67,34 @@ def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
 class FacePipeline:
     """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
 
-    The network looks twice: a detector's box is never exact, that of its own first answer nearly is.
+    The network looks twice: a detector's box is never exact, that of its own first answer nearly is. It also has the
+    last word on what is a face: on curtains and cups that a detector takes for one it is not sure of any keypoint.
 
-    detector: see detector_architectures; model: a network with `.expects` or the path of a weights file.
+    detector: see detector_architectures; model: a network with `.expects` or the path of a weights file;
+    sure: faces whose keypoints have a lower mean confidence are left out (results/detector.csv).
     Raises DataError for an unreadable picture or weights file.
     """
 
-    def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL):
+    def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL, sure: float = 0.5):
         self.detector = detector or HaarDetector()
         self.model = model.eval() if isinstance(model, nn.Module) else load_model(model)
+        self.sure = sure
         expects = self.model.expects
         self.normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
 
     def __call__(self, image) -> list[Face]:
         image = as_rgb(image)
-        boxes, scores = self.detector(image)
+        return self.faces(image, *self.detector(image))
+
+    def faces(self, image, boxes, scores) -> list[Face]:
+        """The faces in a detector's boxes (N, 4) with its scores (N,); boxes without a face are left out."""
+        image = as_rgb(image)
         boxes = self.look_again(image, boxes)
         keypoints, confidence = self.locate(image, boxes)
-        return [
-            Face(box, points, float(score), None if confidence is None else confidence[number])
-            for number, (box, points, score) in enumerate(zip(boxes, keypoints, scores, strict=True))
-        ]
+        if confidence is None:
+            confidence = [None] * len(boxes)
+        found = zip(boxes, keypoints, map(float, scores), confidence, strict=True)
+        return [Face(*face) for face in found if face[3] is None or face[3].mean() >= self.sure]
 
     def keypoints(self, image, boxes) -> np.ndarray:  # (N, 68, 2) float32
         """Keypoints in photo pixels of the faces in tight boxes (N, 4) that one brings along."""

@@ -125,7 +125,12 @@ class MirrorAveraged(nn.Module):
         super().__init__()
         self.model, self.num_keypoints, self.expects = model, model.num_keypoints, model.expects
 
+    def locate(self, images):
+        """Keypoints and, if the network has it, their spread, (N, K, 2 or 3)."""
+        ask = getattr(self.model, "locate", self.model)
+        other = ask(images.flip(3))[:, MIRROR]
+        other = torch.cat([1 - other[..., :1], other[..., 1:]], dim=2)
+        return (ask(images) + other) / 2
+
     def forward(self, images):
-        other = self.model(images.flip(3))[:, MIRROR]
-        other = torch.stack([1 - other[..., 0], other[..., 1]], dim=2)
-        return (self.model(images) + other) / 2
+        return self.locate(images)[..., :2]

@@ -133,7 +133,9 @@ def train(variant: Variant, faces: tuple) -> nn.Module:
         optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
     training = ConcatDataset([part.with_transform(recipe.training_transform) for part in variant.data(*faces)])
     fit(model, training, None, **recipe.settings() | {"optimizer": optimizer}, seed=variant.seed, progress=True)
-    return average.module if variant.ema else model
+    model = average.module if variant.ema else model
+    model.expects = recipe.expects
+    return model
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:

@@ -38,7 +38,7 @@ PERCENT = range(101)
 class Answer:
     """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2).
 
-    model: the network, if pipeline.FacePipeline can use it; end to end it looks twice.
+    model: the network, if pipeline.FacePipeline can use it, as it does end to end.
     """
 
     ask: Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -68,14 +68,18 @@ def network(name: str, split: Split, epochs: int | None = None, use=lambda model
     return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
 
 
-def look_again(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> np.ndarray:
-    """A detector's boxes (N, 4) as the pipeline corrects them."""
-    pipeline, corrected = FacePipeline(model=model), boxes.copy()
-    pictures = (part.with_transform(None)[i]["image"] for part in test.parts for i in range(len(part)))
-    for number, (picture, box) in enumerate(zip(pictures, boxes, strict=True)):
-        if np.isfinite(box).all():
-            corrected[number] = pipeline.look_again(picture, box[None])[0]
-    return corrected
+def end_to_end(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> tuple:
+    """What the pipeline makes of a detector's boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
+    and which of the N faces these are: not those whose box is NaN and those that it does not take for a face."""
+    pipeline, predicted, true, hit = FacePipeline(model=model), [], [], np.zeros(len(boxes), bool)
+    photos = ConcatDataset([part.with_transform(None) for part in test.parts])
+    for number in np.flatnonzero(np.isfinite(boxes).all(axis=1)):
+        sample = photos[int(number)]
+        for face in pipeline.faces(sample["image"], boxes[number][None], [0.0]):
+            predicted.append(face.keypoints)
+            true.append(sample["keypoints"])
+            hit[number] = True
+    return np.stack(predicted), np.stack(true), hit
 
 
 def mean_face(split: Split) -> Answer:
@@ -162,8 +166,9 @@ def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
         if kind == "haar" and answer.model:
-            found = look_again(answer.model, test, found)
-        predicted, true = answer.ask(test, found)
+            predicted, true, hit = end_to_end(answer.model, test, found)
+        else:
+            predicted, true = answer.ask(test, found)
         row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
         rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
         errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))

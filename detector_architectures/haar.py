@@ -11,6 +11,11 @@ import numpy as np
 CENTRE = (0.500, 0.659)
 SIZE = (0.863, 0.831)
 
+# Tried in turn until somebody is found: a cascade, how many raw detections must agree, whether on equalised light.
+# In 650 training photos the first alone misses 25 faces, all of them in photos where it finds nobody; the second finds
+# 11 of these and the third another 4, for one false box more (benchmarks/detector.py).
+ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), ("frontalface_default", 5, True))
+
 
 def to_tight_boxes(squares: np.ndarray) -> np.ndarray:  # (N, 4)
     """Haar's squares (N, 4) as tight keypoint boxes, x, y, w, h."""
@@ -31,25 +36,28 @@ def load_cascade(name: str):
 
 
 class HaarDetector:
-    """Frontal faces.
+    """Frontal faces; where none is found it looks again with other settings, see ATTEMPTS.
 
-    smallest: the smallest face looked for, as a part of the photo's shorter side; neighbors: how many raw
-    detections must agree.
+    smallest: the smallest face looked for, as a part of the photo's shorter side.
     """
 
-    def __init__(self, smallest: float = 0.06, neighbors: int = 5):
-        self.smallest, self.neighbors = smallest, neighbors
-        self.cascade = load_cascade("frontalface_default")
+    def __init__(self, smallest: float = 0.06, attempts=ATTEMPTS):
+        self.smallest, self.attempts = smallest, attempts
+        self.cascades = {name: load_cascade(name) for name, _, _ in attempts}
 
     def squares(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Haar's own squares (N, 4) and scores (N,), best first."""
-        side = max(24, round(self.smallest * min(image.shape[:2])))
-        squares, _, scores = self.cascade.detectMultiScale3(
-            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-            scaleFactor=1.1,
-            minNeighbors=self.neighbors,
-            minSize=(side, side),
-            outputRejectLevels=True,
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        for name, neighbors, equalize in self.attempts:
+            squares, scores = self._look(cv2.equalizeHist(gray) if equalize else gray, self.cascades[name], neighbors)
+            if len(squares):
+                break
+        return squares, scores
+
+    def _look(self, gray, cascade, neighbors):
+        side = max(24, round(self.smallest * min(gray.shape)))
+        squares, _, scores = cascade.detectMultiScale3(
+            gray, scaleFactor=1.1, minNeighbors=neighbors, minSize=(side, side), outputRejectLevels=True
         )
         scores = np.asarray(scores, np.float32).reshape(-1)
         order = np.argsort(-scores)

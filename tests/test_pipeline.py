@@ -68,8 +68,21 @@ def test_haar_finds_the_astronaut_and_the_box_is_tight(astronaut):
 
 
 def test_best_scores_come_first(astronaut):
-    _, scores = HaarDetector(neighbors=1)(np.hstack([astronaut, astronaut[:, ::-1]]))
+    _, scores = HaarDetector()(np.hstack([astronaut, astronaut[:, ::-1]]))
     assert (np.diff(scores) <= 0).all() and len(scores) >= 2
+
+
+def test_a_face_in_the_dark_is_found_by_a_further_attempt(astronaut):
+    dark = (astronaut[:300] * 0.1).astype(np.uint8)
+    assert len(HaarDetector(attempts=haar.ATTEMPTS[:1])(dark)[0]) == 0
+    boxes, scores = HaarDetector()(dark)
+    assert len(boxes) == len(scores) == 1 and np.abs(boxes[0, :2] + boxes[0, 2:] / 2 - [222, 118]).max() < 20
+
+
+def test_what_haar_takes_for_a_face_and_the_network_does_not_is_left_out():
+    moon = np.repeat(skimage.data.moon()[..., None], 3, axis=2)
+    assert len(HaarDetector()(moon)[0]) == 1
+    assert FacePipeline()(moon) == [] and len(FacePipeline(sure=0.0)(moon)) == 1
 
 
 def test_nobody_there_is_an_empty_list():
@@ -163,8 +176,8 @@ def test_networks_that_know_how_sure_they_are_say_so_and_others_say_none(astrona
     assert certainty.shape == (1, 68) and 0 < certainty.min() and certainty.max() < 1
     np.testing.assert_array_equal(keypoints, FacePipeline(model=sure).keypoints(astronaut, box))
     assert FacePipeline(model=BrightestPixel()).locate(astronaut, box)[1] is None
-    faces = FacePipeline(model=sure)(astronaut)
-    assert faces[0].confidence.shape == (68,)
+    (face,) = FacePipeline(model=sure, sure=0.0)(astronaut)
+    assert face.confidence.shape == (68,)
 
 
 def test_the_network_that_ships_finds_the_astronauts_face(astronaut):

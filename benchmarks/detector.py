@@ -1,0 +1,65 @@
+"""Faces that Haar misses and boxes without a labelled face: what further attempts and the network's veto are worth.
+
+    python -m benchmarks.detector        writes results/detector.csv
+
+On photos of the training parts, where detector_architectures.haar.ATTEMPTS and the pipeline's `sure` were chosen, and
+on the tests of the protocol, with the networks of benchmarks/compare.py. Some of the other boxes hold other faces.
+"""
+
+import numpy as np
+import pandas as pd
+from torch.utils.data import ConcatDataset
+from tqdm import tqdm
+
+import metrics
+from benchmarks.compare import trained
+from data_load import find_data, person_split
+from detector_architectures.haar import ATTEMPTS, HaarDetector
+from geometry import tight_box
+from ibug_300w import load_ibug
+from pipeline import FacePipeline
+from protocol import HELD_OUT, RESULTS, splits
+
+
+def count(photos, pipeline: FacePipeline) -> list[dict]:
+    """Misses and other boxes on photos of one labelled face each: of one attempt, of all, of all with the veto."""
+    one, rows = HaarDetector(attempts=ATTEMPTS[:1]), {}
+    for sample in tqdm(photos, leave=False):
+        boxes, scores = pipeline.detector(sample["image"])
+        faces = pipeline.faces(sample["image"], boxes, scores)
+        answers = {
+            "one attempt": one(sample["image"])[0],
+            "all attempts": boxes,
+            "all attempts, network's veto": np.array([face.box for face in faces]).reshape(-1, 4),
+        }
+        for name, found in answers.items():
+            row = rows.setdefault(name, {"detector": name, "photos": 0, "missed": 0, "other boxes": 0})
+            (match,) = metrics.match_boxes(found, tight_box(sample["keypoints"])[None])
+            row["photos"] += 1
+            row["missed"] += int(match < 0)
+            row["other boxes"] += len(found) - int(match >= 0)
+    return list(rows.values())
+
+
+def main() -> None:
+    """Measure and write."""
+    everyone, unseen = splits(find_data()[0])
+    faces = load_ibug()[0]
+    faces = faces.subset(person_split(faces.photos, HELD_OUT)[0])
+    faces = faces.subset(np.flatnonzero(~faces.mirrored))
+    photos = {
+        "course, training": (unseen, unseen.training[0].subset(range(0, len(unseen.training[0]), 7))),
+        "300-W, training": (unseen, faces.subset(range(0, len(faces), 5))),
+        "unseen people": (unseen, ConcatDataset(unseen.tests["unseen"].parts)),
+        "300-W": (everyone, ConcatDataset(everyone.tests["300-W"].parts)),
+    }
+    rows = []
+    for name, (split, samples) in photos.items():
+        rows += [{"photos of": name} | row for row in count(samples, FacePipeline(model=trained("accurate", split)))]
+        print(pd.DataFrame(rows[-3:]).to_string())
+    RESULTS.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_csv(RESULTS / "detector.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
