@@ -53,11 +53,16 @@ SMALL_CROP_TRAINING = face_input(
     PARTS_OF_128, AFFINE, RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)
 )
 SMALL_CROP = face_input(PARTS_OF_128)
+# For the last epochs: faces nearly as they come, not mirrored.
+SMALL_CROP_FINISH = face_input(PARTS_OF_128, RandomAffine(rotation=8, scale=0.06, shift=0.03, mirror=0.0))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train: a network, what it sees, and the numbers of `fit`."""
+    """One way to train: a network, what it sees, and the numbers of `fit`.
+
+    finish: a second stage, in which the trained network goes on by another recipe.
+    """
 
     network: type[nn.Module]
     he_start: bool
@@ -71,14 +76,26 @@ class Recipe:
     batch_size: int
     expects: Expects = EXPECTS
     ships: bool = False  # trained on 300-W too, without validation, in half precision
+    finish: "Recipe | None" = None
 
     def __str__(self):
         sees = "whole frames" if self.transform is WHOLE_FRAME else "augmented face crops"
         rate = f"{self.lr:g}{' in one cycle' if self.one_cycle else ''}"
+        finish = f", then {self.finish.epochs} lightly augmented at {self.finish.lr:g}" if self.finish else ""
         return (
             f"{self.network.__name__}{', He start' if self.he_start else ''}, on {sees}: {self.loss}, "
-            f"{self.optimizer} at {rate}, batches of {self.batch_size}, {self.epochs} epochs"
+            f"{self.optimizer} at {rate}, batches of {self.batch_size}, {self.epochs} epochs{finish}"
         )
+
+    @property
+    def stages(self) -> tuple["Recipe", ...]:
+        """This recipe and, if there is one, its finish."""
+        return (self, self.finish) if self.finish else (self,)
+
+    @property
+    def total_epochs(self) -> int:
+        """Of all stages."""
+        return sum(stage.epochs for stage in self.stages)
 
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh network."""
@@ -93,7 +110,7 @@ class Recipe:
 
 
 # The networks that ship; results/log.md says why, benchmarks/ablation.py measures what each choice is worth.
-ACCURATE = Recipe(
+LONG = Recipe(
     network=AccurateNet,
     he_start=False,
     training_transform=SMALL_CROP_TRAINING,
@@ -107,6 +124,7 @@ ACCURATE = Recipe(
     expects=PARTS_OF_128,
     ships=True,
 )
+ACCURATE = replace(LONG, finish=replace(LONG, training_transform=SMALL_CROP_FINISH, lr=1e-3, epochs=6))
 
 # The first net again, on what a face detector would cut out, with a start that lets it learn.
 FACE_CROPS = Recipe(

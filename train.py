@@ -250,23 +250,31 @@ def _copy(weights):
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
-def run_recipe(recipe: Recipe, training, validation=None, seed: int = 0, **more) -> tuple[nn.Module, pd.DataFrame]:
-    """Build and train the network of a recipe; `more` goes to `fit`. Returns it with its history.
+def run_recipe(
+    recipe: Recipe, training, validation=None, seed: int = 0, checkpoint: str | Path | None = None, **more
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Build and train the network of a recipe, stage by stage; `more` goes to `fit`. Returns it with its history.
 
-    training: a data set, or several that are mixed.
+    training: a data set, or several that are mixed; checkpoint: of the first stage, that of the second lies beside it.
     """
-    model = recipe.build(seed)
+    model, histories = recipe.build(seed), []
     parts = training if isinstance(training, tuple) else (training,)
-    training = ConcatDataset([part.with_transform(recipe.training_transform) for part in parts])
     validation = validation and validation.with_transform(recipe.transform)
-    return model, fit(model, training, validation, **recipe.settings(), seed=seed, **more)
+    for number, stage in enumerate(recipe.stages, 1):
+        data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
+        path = checkpoint and Path(checkpoint).with_suffix(".checkpoint" if number == 1 else f".{number}.checkpoint")
+        histories.append(fit(model, data, validation, **stage.settings(), seed=seed, checkpoint=path, **more))
+        if len(histories[-1]) < stage.epochs:  # Ctrl-C
+            break
+    history = pd.concat(histories, ignore_index=True)
+    return model, history.assign(epoch=history.index + 1)
 
 
 def main() -> None:
     """Train a recipe, save the weights, measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's (of its first stage)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="weights file (default: saved_models/RECIPE.pt)")
     args = parser.parse_args()
@@ -288,7 +296,7 @@ def main() -> None:
         tests = {"validation": validation, "test": test}
         tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
     model, history = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
-    if len(history) < recipe.epochs:  # Ctrl-C: half-trained weights must not take the place of those that ship
+    if len(history) < recipe.total_epochs:  # Ctrl-C: half-trained weights must not take the place of those that ship
         return
     save_model(model, output, recipe.expects, torch.float16 if recipe.ships else torch.float32)
     print(f"weights: {output}")

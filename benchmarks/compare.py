@@ -55,7 +55,7 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
     if not path.is_file():
         checkpoint = path.with_suffix(".checkpoint")
         model, history = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
-        if len(history) < recipe.epochs:
+        if len(history) < recipe.total_epochs:
             raise SystemExit(1)  # Ctrl-C; fit has said how far it came
         save_model(model, path, recipe.expects, torch.float16)
     return load_model(path)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,8 @@ from torch.utils.data import ConcatDataset
 
 from data_load import DataError, FacialKeypointsDataset
 from models import BatchNormNet, Net, SureNet, initialize
-from recipes import FACE_CROP, FACE_CROP_TRAINING
-from train import LOSSES, SpreadLoss, evaluate, fit, main, predict
+from recipes import FACE_CROP, FACE_CROP_TRAINING, RECIPES, SMALL_CROP
+from train import LOSSES, SpreadLoss, evaluate, fit, main, predict, run_recipe
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +87,14 @@ def test_the_best_weights_on_validation_data_are_kept(eight):
 class InterruptedLoss:
     """A loss that is Ctrl-C at one of its calls."""
 
-    def __init__(self, at):
-        self.calls, self.at = 0, at
+    def __init__(self, at, loss="mse"):
+        self.calls, self.at, self.loss = 0, at, LOSSES[loss]()
 
     def __call__(self, predicted, true):
         self.calls += 1
         if self.calls == self.at:
             raise KeyboardInterrupt
-        return LOSSES["mse"]()(predicted, true)
+        return self.loss(predicted, true)
 
 
 @pytest.mark.parametrize("one_cycle", [False, True])
@@ -183,3 +185,23 @@ def test_an_interrupted_script_does_not_replace_finished_weights(drawn, tmp_path
     monkeypatch.setattr("sys.argv", ["train.py", "face-crops", "--epochs", "1", "--output", str(weights)])
     main()
     assert weights.read_bytes() == b"finished"
+
+
+def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_path):
+    seen = []
+
+    def nearly_as_it_is(sample):
+        seen.append(1)
+        return SMALL_CROP(sample)
+
+    finish = replace(RECIPES["fast"].finish, training_transform=nearly_as_it_is, epochs=2, batch_size=4)
+    recipe = replace(RECIPES["fast"], epochs=1, batch_size=4, finish=finish)
+    model, history = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
+    assert history["epoch"].tolist() == [1, 2, 3] and recipe.total_epochs == 3
+    assert len(seen) == 2 * len(eight)
+
+    (tmp_path / "run.2.checkpoint").unlink()
+    early = replace(recipe, finish=replace(finish, loss=InterruptedLoss(at=4, loss="spread")))
+    assert len(run_recipe(early, eight, checkpoint=tmp_path / "run.checkpoint")[1]) == 2
+    again, _ = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
+    assert torch.equal(again.head.weight, model.head.weight)
