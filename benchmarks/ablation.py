@@ -163,7 +163,7 @@ def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> di
     for name, test in tests.items():
         for boxes in ("exact", "jittered"):
             crops = test.crops(test.boxes(boxes), variant.recipe.transform)
-            row[f"{name}, {boxes}"] = 100 * metrics.nme(*predict(variant.use(model), crops)).mean()
+            row[f"{name}, {boxes}"] = 100 * float(metrics.nme(*predict(variant.use(model), crops)).mean())
     return row
 
 

@@ -72,10 +72,8 @@ def main() -> None:
     rows = [measure(name) for name in ("fast", "accurate")]
     trees = BUILD / "all" / "trees.dat"
     if trees.is_file():
-        predictor, crop = (
-            dlib.shape_predictor(str(trees)),
-            np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8),
-        )
+        predictor = dlib.shape_predictor(str(trees))
+        crop = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
         box = dlib.rectangle(100, 100, 300, 300)
         rows.append({"answer": "dlib's trees", "dlib, ms": milliseconds(lambda: predictor(crop, box))})
     table = pd.DataFrame(rows).round(3)

@@ -12,8 +12,8 @@ CENTRE = (0.500, 0.659)
 SIZE = (0.863, 0.831)
 
 # Tried in turn until somebody is found: a cascade, how many raw detections must agree, whether on equalised light.
-# In 650 training photos the first alone misses 25 faces, all of them in photos where it finds nobody; the second finds
-# 11 of these and the third another 4, for one false box more (benchmarks/detector.py).
+# Chosen on training photos, where the first misses hardly anybody but in photos in which it finds nobody at all;
+# results/detector.csv says what the others are worth.
 ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), ("frontalface_default", 5, True))
 
 

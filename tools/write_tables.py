@@ -63,6 +63,7 @@ TABLES = {
     "buckets": buckets,
     "confidence": whole("confidence"),
     "speed": whole("speed"),
+    "detector": whole("detector"),
     "ablation": whole("ablation"),
     "label_shift": whole("label_shift"),
     "ibug_longer": whole("ibug_longer"),
