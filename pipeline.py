@@ -64,6 +64,28 @@ def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
     return 1 - (1 + within / spread) * np.exp(-within / spread)
 
 
+def without_doubles(faces: list[Face]) -> list[Face]:
+    """Every face once: where the centre of one box lies in another box, the one with the higher confidence stays.
+
+    Without confidence it is the one with the higher score. The order is kept.
+    """
+
+    def sure(number):
+        face = faces[number]
+        return face.score if face.confidence is None else face.confidence.mean()
+
+    def inside(face, other):
+        part = (face.box[:2] + face.box[2:] / 2 - other.box[:2]) / other.box[2:]
+        return bool(((part > 0) & (part < 1)).all())
+
+    kept = []
+    for number in sorted(range(len(faces)), key=sure, reverse=True):
+        pairs = [(faces[number], faces[other]) for other in kept]
+        if not any(inside(a, b) or inside(b, a) for a, b in pairs):
+            kept.append(number)
+    return [faces[number] for number in sorted(kept)]
+
+
 class FacePipeline:
     """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
 
@@ -87,14 +109,14 @@ class FacePipeline:
         return self.faces(image, *self.detector(image))
 
     def faces(self, image, boxes, scores) -> list[Face]:
-        """The faces in a detector's boxes (N, 4) with its scores (N,); boxes without a face are left out."""
+        """What the network takes for faces in a detector's boxes (N, 4) with its scores (N,), each face once."""
         image = as_rgb(image)
         boxes = self.look_again(image, boxes)
         keypoints, confidence = self.locate(image, boxes)
         if confidence is None:
             confidence = [None] * len(boxes)
-        found = zip(boxes, keypoints, map(float, scores), confidence, strict=True)
-        return [Face(*face) for face in found if face[3] is None or face[3].mean() >= self.sure]
+        found = [Face(*face) for face in zip(boxes, keypoints, map(float, scores), confidence, strict=True)]
+        return without_doubles([f for f in found if f.confidence is None or f.confidence.mean() >= self.sure])
 
     def keypoints(self, image, boxes) -> np.ndarray:  # (N, 68, 2) float32
         """Keypoints in photo pixels of the faces in tight boxes (N, 4) that one brings along."""

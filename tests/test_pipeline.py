@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from data_load import DataError
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
 from models import Expects, FastNet, Net, save_model
-from pipeline import DEFAULT_MODEL, FacePipeline, as_rgb, confidence
+from pipeline import DEFAULT_MODEL, FacePipeline, as_rgb, confidence, without_doubles
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,6 +84,18 @@ def test_what_haar_takes_for_a_face_and_the_network_does_not_is_left_out():
     moon = np.repeat(skimage.data.moon()[..., None], 3, axis=2)
     assert len(HaarDetector()(moon)[0]) == 1
     assert FacePipeline()(moon) == [] and len(FacePipeline(sure=0.0)(moon)) == 1
+
+
+def test_two_boxes_on_one_face_are_one_face_and_neighbours_stay(astronaut):
+    two = np.hstack([astronaut[:300], astronaut[:300]])
+    boxes = np.array([[175, 70, 100, 95], [165, 40, 130, 140], [687, 70, 100, 95]], np.float32)
+    pipeline = FacePipeline()
+    faces = pipeline.faces(two, boxes, [1.0, 3.0, 2.0])
+    assert [round(face.box[0] + face.box[2] / 2, -2) for face in faces] == [200, 700]
+    every = [pipeline.faces(two, box[None], [1.0])[0] for box in boxes]
+    assert len(every) == 3 and faces[0].confidence.mean() == pytest.approx(max(f.confidence.mean() for f in every[:2]))
+    anonymous = [replace(face, confidence=None, score=score) for face, score in zip(every, (1, 3, 2), strict=True)]
+    assert [face.score for face in without_doubles(anonymous)] == [3, 2]
 
 
 def test_nobody_there_is_an_empty_list():
