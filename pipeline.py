@@ -65,7 +65,7 @@ def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Every face once: where the centre of one box lies in another box, the one with the higher confidence stays.
+    """Every face once: where the middle of one's keypoints lies in another's box, the one with the higher confidence stays.
 
     Without confidence it is the one with the higher score. The order is kept.
     """
@@ -75,7 +75,7 @@ def without_doubles(faces: list[Face]) -> list[Face]:
         return face.score if face.confidence is None else face.confidence.mean()
 
     def inside(face, other):
-        part = (face.box[:2] + face.box[2:] / 2 - other.box[:2]) / other.box[2:]
+        part = (face.keypoints.mean(axis=0) - other.box[:2]) / other.box[2:]
         return bool(((part > 0) & (part < 1)).all())
 
     kept = []
