@@ -65,7 +65,7 @@ def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Every face once: where the middle of one's keypoints lies in another's box, the one with the higher confidence stays.
+    """Every face once: where the middle of one's keypoints lies in another's box, the one with more confidence stays.
 
     Without confidence it is the one with the higher score. The order is kept.
     """
