@@ -32,7 +32,6 @@ from transfer_models import MirrorAveraged
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)
-TWO_LOOKS = "jittered, second look"
 
 
 @dataclass(frozen=True)
@@ -159,32 +158,24 @@ ROWS = {
 }
 
 
-def looks(answer: Answer, test: HeldOut, kind: str, boxes: np.ndarray) -> list[tuple]:
-    """(kind, predicted, true, which faces were found) of one kind of boxes; of jittered ones also as the pipeline
-    treats a detector's boxes, with its second look."""
-    if kind == "haar" and answer.model:
-        return [(kind, *end_to_end(answer.model, test, boxes))]
-    rows = [(kind, *answer.ask(test, boxes), np.isfinite(boxes).all(axis=1))]
-    if kind == "jittered" and answer.model:
-        rows.append((TWO_LOOKS, *end_to_end(answer.model, test, boxes)))
-    return rows
-
-
 def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict]]:
     """One answer's rows of the table and of the error curves, for every test and kind of boxes."""
     answer, rows, curves = ROWS[name](split), [], []
     for (test_name, kind), found in boxes.items():
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
-        test = split.tests[test_name]
-        for label, predicted, true, hit in looks(answer, test, kind, found):
-            row = {"answer": name, "test": test_name, "boxes": label if answer.sees_boxes else "none"}
-            rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
-            errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
-            reached = 100 * np.percentile(errors, PERCENT, method="lower")
-            curves += [
-                row | {"faces %": part, "NME % at most": error} for part, error in zip(PERCENT, reached, strict=True)
-            ]
+        test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
+        if kind == "haar" and answer.model:
+            predicted, true, hit = end_to_end(answer.model, test, found)
+        else:
+            predicted, true = answer.ask(test, found)
+        row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
+        rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
+        errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
+        reached = 100 * np.percentile(errors, PERCENT, method="lower")
+        curves += [
+            row | {"faces %": part, "NME % at most": error} for part, error in zip(PERCENT, reached, strict=True)
+        ]
     return rows, curves
 
 
