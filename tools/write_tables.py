@@ -45,7 +45,7 @@ def parts() -> pd.DataFrame:
 
 def whole(name: str, digits: int = 2):
     """A table as its file has it."""
-    return lambda: pd.read_csv(RESULTS / f"{name}.csv").round(digits)
+    return lambda: pd.read_csv(RESULTS / f"{name}.csv").convert_dtypes().round(digits)
 
 
 def buckets() -> pd.DataFrame:
