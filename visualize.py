@@ -205,7 +205,7 @@ def _show_nme(ax, histories, style):
 
 def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figure:
     """Cumulative error curves: {name: NME per face (N,)}."""
-    figure, ax = plt.subplots(figsize=(7, 4))
+    figure, ax = plt.subplots(figsize=(9, 4))
     for name, values in errors.items():
         thresholds, parts = metrics.error_curve(values, up_to)
         ax.plot(100 * thresholds, 100 * parts, label=name)
@@ -213,7 +213,7 @@ def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figu
     ax.set(xlabel="error (% of the outer-eye-corner distance)", ylabel="faces at or below (%)", ylim=(0, 101))
     ax.set_xlim(0, 100 * up_to)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     return _finish(figure)
 
 
