@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import ConcatDataset
@@ -23,16 +24,31 @@ from torchvision.transforms import Compose
 
 import metrics
 from augment import FaceCrop, RandomAffine
-from data_load import CenterCrop, KeypointsDataset, RandomCrop, Rescale, find_data, person_split
+from data_load import (
+    ROOT,
+    CenterCrop,
+    FacialKeypointsDataset,
+    KeypointsDataset,
+    RandomCrop,
+    Rescale,
+    find_data,
+    person_split,
+)
+from filters import head_pose
+from geometry import tight_box
 from models import HeatmapNet, SureNet, count_parameters
+from pipeline import FacePipeline
 from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
 from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
+from synthetic_faces import write_dataset
 from train import OPTIMIZERS, fit, predict
 from transfer_models import MirrorAveraged
 
 RECIPE = replace(RECIPES["fast"], epochs=12, finish=None)
 FINISH = replace(RECIPES["fast"].finish, epochs=3)
+LARGE = replace(RECIPES["accurate"], epochs=12, finish=None)
 COLORS = RECIPE.training_transform.transforms[1:-2]
+TURNED = 30  # degrees of yaw, the last bucket of benchmarks/buckets.py
 
 
 class RegressionNet(SureNet):
@@ -49,12 +65,39 @@ class RegressionNet(SureNet):
         return 0.5 + self.head(x.flatten(1)).view(-1, self.num_keypoints, 2)
 
 
+class SimCCNet(HeatmapNet):
+    """FastNet that reads x and y of each point apart, as classes: 256 places along each axis, half a pixel each.
+
+    In training it returns (N, K, 2, 256) before the softmax; evaluated, their mean places (N, K, 2).
+    Li et al., "SimCC: a simple coordinate classification perspective for human pose estimation", arXiv:2107.03332.
+    """
+
+    def __init__(self, places: int = 256):
+        super().__init__(width=16)
+        self.axes = nn.ModuleList([nn.Linear(32 * 32, places) for _ in "xy"])
+        self.register_buffer("places", (torch.arange(places) + 0.5) / places, persistent=False)
+
+    def forward(self, x):
+        maps = self.heatmaps(x).flatten(2)
+        classes = torch.stack([axis(maps) for axis in self.axes], dim=2)
+        return classes if self.training else (classes.float().softmax(dim=3) * self.places).sum(dim=3)
+
+
+def simcc_loss(predicted: torch.Tensor, true: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
+    """Kullback-Leibler divergence from Gaussians about the true points, sigma in places; mean over points and axes."""
+    places = predicted.shape[3]
+    off = torch.arange(places, device=true.device) + 0.5 - places * true[..., None]
+    target = torch.softmax(-(off**2) / (2 * sigma**2), dim=3)
+    return nn.functional.kl_div(predicted.log_softmax(dim=3), target, reduction="none").sum(dim=3).mean()
+
+
 @dataclass(frozen=True)
 class Variant:
     """One row: the recipe, what it trains on, how its network is used.
 
     course, photos: move the labels of the course's frames and of 300-W by this part of the face's size to the right
-    (and of the course's down too), in training and in measuring.
+    (and of the course's down too), in training and in measuring. teacher: a recipe that is trained on the same faces
+    first; training then asks for points half way between the labels and its answers.
     """
 
     recipe: Recipe = RECIPE
@@ -62,6 +105,7 @@ class Variant:
     use: Callable = lambda model: model
     ema: float = 0.0
     seed: int = 0
+    teacher: Recipe | None = None
     course: float = 0.0
     photos: float = 0.0
 
@@ -74,6 +118,35 @@ def moved(faces: KeypointsDataset, right: float, down: float) -> KeypointsDatase
     """Faces with their labels moved by parts of their size."""
     other, size = faces.with_transform(None), np.sqrt(np.ptp(faces.keypoints, axis=1).prod(axis=1))
     other.keypoints = (faces.keypoints + size[:, None, None] * [right, down]).astype(np.float32)
+    return other
+
+
+def yaw(faces: KeypointsDataset) -> np.ndarray:  # (N,)
+    """How far each head is turned to a side, in degrees, by its labels."""
+    samples = faces.with_transform(None)
+    return np.array([abs(head_pose(sample["keypoints"], sample["image"].shape).yaw) for sample in samples])
+
+
+def turned_twice(frames, faces):
+    """The recipe's data, and the heads that are turned far once more."""
+    parts = (frames, faces, faces)
+    return *parts, *(part.subset(np.flatnonzero(yaw(part) >= TURNED)) for part in parts)
+
+
+def and_drawn(frames, faces):
+    """The recipe's data and 960 drawn faces, which are turned up to 40 degrees."""
+    folder = write_dataset(ROOT / "build" / "ablation_drawn", 960, 3)
+    drawn = FacialKeypointsDataset(folder / "training_frames_keypoints.csv", folder / "training", in_memory=True)
+    return frames, faces, faces, drawn
+
+
+def half_way(faces: KeypointsDataset, teacher: nn.Module) -> KeypointsDataset:
+    """Faces with labels half way to a network's answers in exact boxes."""
+    other, pipeline = faces.with_transform(None), FacePipeline(model=teacher)
+    other.keypoints = faces.keypoints.copy()
+    for index, sample in zip(faces.indices, faces.with_transform(None), strict=True):
+        (answer,) = pipeline.keypoints(sample["image"], tight_box(sample["keypoints"]))
+        other.keypoints[index] = (sample["keypoints"] + answer) / 2
     return other
 
 
@@ -121,7 +194,12 @@ VARIANTS = {
     "300-W once an epoch": Variant(data=lambda frames, faces: (frames, faces)),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
+    "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "96 pixels": Variant(of_size(96)),
+    "drawn faces as well": Variant(data=and_drawn),
+    "turned heads twice": Variant(data=turned_twice),
+    "labels half way to its own answers": Variant(teacher=RECIPE),
+    "labels half way to those of the accurate network": Variant(teacher=LARGE),
     "with EMA of the weights, 0.998": Variant(ema=0.998),
     "the recipe": Variant(),
     "the recipe, seed 1": Variant(seed=1),
@@ -131,6 +209,7 @@ VARIANTS = {
     "3 epochs more, without colours, blur, noise, occlusion": Variant(finished(face_input(PARTS_OF_128, AFFINE))),
     "the same, milder geometry": Variant(finished(face_input(PARTS_OF_128, RandomAffine()))),
     "the same, no mirror images: the finish": Variant(finished(FINISH.training_transform)),
+    "the finish, 12 epochs": Variant(replace(RECIPE, finish=replace(FINISH, epochs=12))),
     "the finish, mirror averaged": Variant(finished(FINISH.training_transform), use=MirrorAveraged),
 }
 
@@ -144,6 +223,9 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
         model = copy.deepcopy(train(replace(variant, recipe=replace(variant.recipe, finish=None)), faces, done))
     else:
         model = recipe.build(variant.seed)
+    if variant.teacher:
+        teacher = train(replace(variant, recipe=variant.teacher, teacher=None), faces, done)
+        faces = tuple(half_way(part, teacher) for part in faces)
     optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.lr)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(variant.ema or 0.5), use_buffers=True)
     if variant.ema:
@@ -156,14 +238,20 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
-    """NME on both validation sets, in exact and in jittered boxes; of whole frames only what they can answer."""
+    """NME on both validation sets, in exact and in jittered boxes, and of turned heads in exact ones.
+
+    Of whole frames only what they can answer: no photos of 300-W.
+    """
     row = {"parameters": count_parameters(model)}
     if not isinstance(variant.recipe.transform.transforms[0], FaceCrop):
-        tests = {"people": tests["people"]}  # photos of 300-W are no frames
+        tests = {"people": tests["people"]}
     for name, test in tests.items():
         for boxes in ("exact", "jittered"):
             crops = test.crops(test.boxes(boxes), variant.recipe.transform)
-            row[f"{name}, {boxes}"] = 100 * float(metrics.nme(*predict(variant.use(model), crops)).mean())
+            errors = 100 * metrics.nme(*predict(variant.use(model), crops))
+            row[f"{name}, {boxes}"] = float(errors.mean())
+            if boxes == "exact":
+                row[f"{name}, turned"] = float(errors[yaw(test.parts[0]) >= TURNED].mean())
     return row
 
 

@@ -15,12 +15,12 @@ import torch
 
 import metrics
 from data_load import find_data
+from protocol import RESULTS
 from recipes import FACE_CROP, RECIPES, course_data
 from synthetic_faces import write_dataset
 from train import mean_face, predict, run_recipe
 
 NUM_TRAINING, NUM_TEST, EPOCHS = 960, 96, 30
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def main() -> None:
@@ -43,7 +43,6 @@ def main() -> None:
     columns = ("NME %", "median %", "failures at 10 %")
     table = pd.DataFrame({name: metrics.summary(points, true) for name, points in rows.items()}).T[list(columns)]
     table["measured on"] = f"{len(true)} real test frames, exact boxes, torch {torch.__version__}"
-    RESULTS.mkdir(exist_ok=True)
     table.round(2).to_csv(RESULTS / "drawn_to_real.csv", index_label="answer")
     print(table.round(2).to_string())
 
