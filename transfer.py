@@ -30,25 +30,21 @@ from transfer_models import HeatmapUNet, MirrorAveraged, TransferNet, face_crop,
 MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
 MIRROR_ALL = RandomAffine(rotation=0, scale=0, shift=0, mirror=1.0)
 
-# The notebook's best network: the U-Net trained through soft-argmax, with rotations, light, blur and occlusion. The
-# boxes are exact here, as in the published runs, so shift and scale are small; a detector's boxes would want more.
-BEST_AFFINE = RandomAffine(rotation=10, scale=0.02, shift=0.007)
-BEST_AUGMENT = (RandomColor(), RandomBlur(), RandomOcclusion())
-BEST_SETTINGS = {"optimizer": "adamw", "lr": 2e-3, "batch_size": 16, "one_cycle": True}
-BEST_LOSS = HeatmapLoss(sigma=1.0, points_weight=100.0)
-
-# The longer runs of this script: the settings of `train` for the notebook's augmented ResNets and its best network.
-RESNET = {
-    "affine": MIRROR_HALF,
-    "augmentations": (RandomColor(),),
-    "loss": "l1",
-    "optimizer": "adam",
-    "lr": 1e-3,
-    "batch_size": 16,
-    "one_cycle": True,
+# Settings of notebook 6 for `train`: the ResNets' as published, the U-Net's, and those of the U-Net that is trained
+# through soft-argmax, with rotations, light, blur and occlusion. The boxes are exact here, as in the published runs,
+# so its shift and scale are small; a detector's boxes would want more.
+RESNET = {"loss": "l1", "optimizer": "adam", "lr": 1e-3, "batch_size": 16, "one_cycle": True}
+AUGMENTED = {"affine": MIRROR_HALF, "augmentations": (RandomColor(),)}
+SIGMA = 1.0  # of the target heatmaps, in cells
+UNET = {"loss": HeatmapLoss(SIGMA), "optimizer": "adamw", "lr": 1e-3, "batch_size": 16, "one_cycle": True} | AUGMENTED
+BEST = UNET | {
+    "loss": HeatmapLoss(SIGMA, points_weight=100.0),
+    "lr": 2e-3,
+    "affine": RandomAffine(rotation=10, scale=0.02, shift=0.007),
+    "augmentations": (RandomColor(), RandomBlur(), RandomOcclusion()),
 }
-UNET = {"affine": BEST_AFFINE, "augmentations": BEST_AUGMENT, "loss": BEST_LOSS} | BEST_SETTINGS
-LONGER = {"resnet18": RESNET, "resnet34": RESNET, "unet": UNET}
+# What this script trains for longer.
+LONGER = {"resnet18": RESNET | AUGMENTED, "resnet34": RESNET | AUGMENTED, "unet": BEST}
 
 
 def train(model: nn.Module, training: FaceCuts, validation: FaceCuts, affine=None, augmentations=(), **settings):
@@ -61,6 +57,15 @@ def build(name: str) -> nn.Module:
     """An untrained network by its name in LONGER, from ImageNet weights where they can be had."""
     encoder = "resnet18" if name == "unet" else name
     return (HeatmapUNet if name == "unet" else TransferNet)(encoder, imagenet_weights(encoder)[0])
+
+
+def build_and_train(name: str, training: FaceCuts, validation: FaceCuts, start: nn.Module | None = None, **settings):
+    """`build` and `train`, seeded; start: a network of the same kind whose weights it goes on from. Both results."""
+    torch.manual_seed(0)
+    model = build(name)
+    if start:
+        model.load_state_dict(start.state_dict())
+    return model, train(model, training, validation, **settings)
 
 
 def predict_in_photos(model: nn.Module, faces: FaceCuts) -> np.ndarray:  # (N, 68, 2)
@@ -150,10 +155,9 @@ def main() -> None:
     args = parser.parse_args()
     training, validation, about = split_faces()
     print(about)
-    torch.manual_seed(0)
-    model, checkpoint = build(args.network), ROOT / "saved_models" / f"{args.network}_{args.epochs}.checkpoint"
+    checkpoint = ROOT / "saved_models" / f"{args.network}_{args.epochs}.checkpoint"
     settings = LONGER[args.network] | {"epochs": args.epochs, "checkpoint": checkpoint, "progress": True}
-    history = train(model, training, validation, **settings)
+    model, history = build_and_train(args.network, training, validation, **settings)
     if len(history) < args.epochs:  # Ctrl-C
         return
     keys = {"network": args.network, "epochs": args.epochs}

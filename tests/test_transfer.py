@@ -286,3 +286,12 @@ def test_every_longer_run_trains_and_its_network_answers(name, faces, monkeypatc
     model.expects = face_crop(64)
     history = transfer.train(model, few, few, epochs=1, **transfer.LONGER[name])
     assert len(history) == 1 and predict_in_photos(model, few).shape == (4, 68, 2)
+
+
+def test_a_run_goes_on_from_the_weights_of_another(faces, monkeypatch):
+    monkeypatch.setattr(transfer, "imagenet_weights", lambda name: (None, ""))
+    few, start = faces.subset(range(4)), transfer.build("resnet18")
+    model, history = transfer.build_and_train("resnet18", few, few, start, epochs=0)
+    fresh, _ = transfer.build_and_train("resnet18", few, few, epochs=0)
+    weights = [network.resnet.conv1.weight for network in (start, model, fresh)]
+    assert len(history) == 0 and weights[0].equal(weights[1]) and not weights[0].equal(weights[2])
