@@ -1,6 +1,6 @@
 """What each choice in the recipe of the networks that ship is worth.
 
-    python -m benchmarks.ablation                         writes results/ablation.csv; an hour on two cores
+    python -m benchmarks.ablation                         writes results/ablation.csv; two hours on two cores
     python -m benchmarks.ablation --rows "96 pixels"      this row only; the others stay as they are in the file
 
 Each row is the first stage of the fast network's recipe, 12 epochs, with one thing changed, or what follows it.
