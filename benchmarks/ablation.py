@@ -1,6 +1,6 @@
 """What each choice in the recipe of the networks that ship is worth.
 
-    python -m benchmarks.ablation                         writes results/ablation.csv; two hours on two cores
+    python -m benchmarks.ablation                         writes results/ablation.csv; over an hour on two cores
     python -m benchmarks.ablation --rows "96 pixels"      this row only; the others stay as they are in the file
 
 Each row is the first stage of the fast network's recipe, 12 epochs, with one thing changed, or what follows it.
@@ -24,6 +24,7 @@ from torchvision.transforms import Compose
 
 import metrics
 from augment import FaceCrop, RandomAffine
+from benchmarks.buckets import YAW, yaw
 from data_load import (
     ROOT,
     CenterCrop,
@@ -34,7 +35,6 @@ from data_load import (
     find_data,
     person_split,
 )
-from filters import head_pose
 from geometry import tight_box
 from models import HeatmapNet, SureNet, count_parameters
 from pipeline import FacePipeline
@@ -48,7 +48,7 @@ RECIPE = replace(RECIPES["fast"], epochs=12, finish=None)
 FINISH = replace(RECIPES["fast"].finish, epochs=3)
 LARGE = replace(RECIPES["accurate"], epochs=12, finish=None)
 COLORS = RECIPE.training_transform.transforms[1:-2]
-TURNED = 30  # degrees of yaw, the last bucket of benchmarks/buckets.py
+TURNED = YAW[-2]  # degrees, where the last bucket begins
 
 
 class RegressionNet(SureNet):
@@ -119,12 +119,6 @@ def moved(faces: KeypointsDataset, right: float, down: float) -> KeypointsDatase
     other, size = faces.with_transform(None), np.sqrt(np.ptp(faces.keypoints, axis=1).prod(axis=1))
     other.keypoints = (faces.keypoints + size[:, None, None] * [right, down]).astype(np.float32)
     return other
-
-
-def yaw(faces: KeypointsDataset) -> np.ndarray:  # (N,)
-    """How far each head is turned to a side, in degrees, by its labels."""
-    samples = faces.with_transform(None)
-    return np.array([abs(head_pose(sample["keypoints"], sample["image"].shape).yaw) for sample in samples])
 
 
 def turned_twice(frames, faces):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 import metrics
 from benchmarks.compare import trained
-from data_load import find_data
+from data_load import KeypointsDataset, find_data
 from filters import head_pose
 from pipeline import confidence
 from protocol import RESULTS, HeldOut, splits
@@ -25,13 +25,16 @@ NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees
 
 
+def yaw(faces: KeypointsDataset) -> np.ndarray:  # (N,)
+    """How far each head is turned to a side, in degrees, by its labels."""
+    samples = faces.with_transform(None)
+    return np.array([abs(head_pose(sample["keypoints"], sample["image"].shape).yaw) for sample in samples])
+
+
 def conditions(test: HeldOut) -> pd.DataFrame:
     """For every face: |yaw| of its true points in degrees, sharpness (variance of the Laplacian of a 128-pixel crop
     of equal contrast) and light (mean gray of the crop)."""
-    rows = []
-    for part in test.parts:
-        for sample in part.with_transform(None):
-            rows.append({"yaw": abs(head_pose(sample["keypoints"], sample["image"].shape).yaw)})
+    rows = [{"yaw": degrees} for part in test.parts for degrees in yaw(part)]
     crops = test.crops(test.boxes("exact"), RECIPES["accurate"].transform)
     for row, crop in zip(rows, crops, strict=True):
         face = crop["image"][0].numpy()
