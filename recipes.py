@@ -48,20 +48,21 @@ AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
 AUGMENT = (RandomColor(), RandomBlur(), RandomNoise(), RandomOcclusion())
 FACE_CROP_TRAINING = face_input(EXPECTS, AFFINE, *AUGMENT)
 FACE_CROP = face_input(EXPECTS)
-PARTS_OF_128 = in_parts(128)
+PARTS_OF_128, PARTS_OF_160 = in_parts(128), in_parts(160)
 SMALL_CROP_TRAINING = face_input(
     PARTS_OF_128, AFFINE, RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)
 )
 SMALL_CROP = face_input(PARTS_OF_128)
-# For the last epochs: faces nearly as they come, not mirrored.
-SMALL_CROP_FINISH = face_input(PARTS_OF_128, RandomAffine(rotation=8, scale=0.06, shift=0.03, mirror=0.0))
+# For the last epochs: larger, and nearly as the faces come, not mirrored.
+LARGE_CROP_TRAINING = face_input(PARTS_OF_160, RandomAffine(rotation=8, scale=0.06, shift=0.03, mirror=0.0))
+LARGE_CROP = face_input(PARTS_OF_160)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way to train: a network, what it sees, and the numbers of `fit`.
 
-    finish: a second stage, in which the trained network goes on by another recipe.
+    first: a recipe that comes before; this one goes on with its network.
     """
 
     network: type[nn.Module]
@@ -76,21 +77,22 @@ class Recipe:
     batch_size: int
     expects: Expects = EXPECTS
     ships: bool = False  # trained on 300-W too, without validation, in half precision
-    finish: "Recipe | None" = None
+    first: "Recipe | None" = None
 
     def __str__(self):
         sees = "whole frames" if self.transform is WHOLE_FRAME else "augmented face crops"
         rate = f"{self.lr:g}{' in one cycle' if self.one_cycle else ''}"
-        finish = f", then {self.finish.epochs} lightly augmented at {self.finish.lr:g}" if self.finish else ""
+        if self.first:
+            return f"{self.first}; then {self.epochs} epochs on larger crops, hardly augmented, at {rate}"
         return (
             f"{self.network.__name__}{', He start' if self.he_start else ''}, on {sees}: {self.loss}, "
-            f"{self.optimizer} at {rate}, batches of {self.batch_size}, {self.epochs} epochs{finish}"
+            f"{self.optimizer} at {rate}, batches of {self.batch_size}, {self.epochs} epochs"
         )
 
     @property
     def stages(self) -> tuple["Recipe", ...]:
-        """This recipe and, if there is one, its finish."""
-        return (self, self.finish) if self.finish else (self,)
+        """What comes first, if anything, and this recipe."""
+        return (self.first, self) if self.first else (self,)
 
     @property
     def total_epochs(self) -> int:
@@ -98,7 +100,7 @@ class Recipe:
         return sum(stage.epochs for stage in self.stages)
 
     def build(self, seed: int = 0) -> nn.Module:
-        """A fresh network."""
+        """A fresh network, for the first stage."""
         torch.manual_seed(seed)
         model = self.network()
         return initialize(model) if self.he_start else model
@@ -110,7 +112,7 @@ class Recipe:
 
 
 # The networks that ship; results/log.md says why, benchmarks/ablation.py measures what each choice is worth.
-LONG = Recipe(
+START = Recipe(
     network=AccurateNet,
     he_start=False,
     training_transform=SMALL_CROP_TRAINING,
@@ -124,7 +126,20 @@ LONG = Recipe(
     expects=PARTS_OF_128,
     ships=True,
 )
-ACCURATE = replace(LONG, finish=replace(LONG, training_transform=SMALL_CROP_FINISH, lr=1e-3, epochs=6))
+
+
+def shipped(network: type[nn.Module]) -> Recipe:
+    """The start, then the finish: larger crops, in which the faces are nearly as they come."""
+    start = replace(START, network=network)
+    return replace(
+        start,
+        training_transform=LARGE_CROP_TRAINING,
+        transform=LARGE_CROP,
+        expects=PARTS_OF_160,
+        epochs=15,
+        first=start,
+    )
+
 
 # The first net again, on what a face detector would cut out, with a start that lets it learn.
 FACE_CROPS = Recipe(
@@ -169,8 +184,8 @@ RECIPES = {
     ),
     "face-crops": FACE_CROPS,
     "batchnorm-crops": replace(FACE_CROPS, network=BatchNormNet, he_start=False),
-    "accurate": ACCURATE,
-    "fast": replace(ACCURATE, network=FastNet),
+    "accurate": shipped(AccurateNet),
+    "fast": shipped(FastNet),
 }
 
 

@@ -259,11 +259,11 @@ def run_recipe(
     """
     model, histories = recipe.build(seed), []
     parts = training if isinstance(training, tuple) else (training,)
-    validation = validation and validation.with_transform(recipe.transform)
     for number, stage in enumerate(recipe.stages, 1):
         data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
+        held_out = validation and validation.with_transform(stage.transform)
         path = checkpoint and Path(checkpoint).with_suffix(".checkpoint" if number == 1 else f".{number}.checkpoint")
-        histories.append(fit(model, data, validation, **stage.settings(), seed=seed, checkpoint=path, **more))
+        histories.append(fit(model, data, held_out, **stage.settings(), seed=seed, checkpoint=path, **more))
         if len(histories[-1]) < stage.epochs:  # Ctrl-C
             break
     history = pd.concat(histories, ignore_index=True)
@@ -274,7 +274,7 @@ def main() -> None:
     """Train a recipe, save the weights, measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's (of its first stage)")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's (of its last stage)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="weights file (default: saved_models/RECIPE.pt)")
     args = parser.parse_args()

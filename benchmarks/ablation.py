@@ -44,9 +44,11 @@ from synthetic_faces import write_dataset
 from train import OPTIMIZERS, fit, predict
 from transfer_models import MirrorAveraged
 
-RECIPE = replace(RECIPES["fast"], epochs=12, finish=None)
-FINISH = replace(RECIPES["fast"].finish, epochs=3)
-LARGE = replace(RECIPES["accurate"], epochs=12, finish=None)
+RECIPE = replace(RECIPES["fast"].first, epochs=12)
+FINISH = replace(
+    RECIPE, training_transform=face_input(PARTS_OF_128, RandomAffine(mirror=0.0)), lr=1e-3, epochs=3, first=RECIPE
+)
+LARGE = replace(RECIPES["accurate"].first, epochs=12)
 COLORS = RECIPE.training_transform.transforms[1:-2]
 TURNED = YAW[-2]  # degrees, where the last bucket begins
 
@@ -150,16 +152,16 @@ def cropped(**changes) -> Recipe:
     return replace(RECIPE, training_transform=face_input(PARTS_OF_128, affine, *COLORS))
 
 
-def of_size(size: int) -> Recipe:
-    """The recipe with another input size."""
-    expects = in_parts(size)
-    training = face_input(expects, AFFINE, *COLORS)
-    return replace(RECIPE, training_transform=training, transform=face_input(expects), expects=expects)
+def of_size(size: int, recipe: Recipe = RECIPE) -> Recipe:
+    """A recipe with another input size."""
+    expects, (crop, *augmentations) = in_parts(size), recipe.training_transform.transforms[:-2]
+    training = face_input(expects, crop.affine, *augmentations)
+    return replace(recipe, training_transform=training, transform=face_input(expects), expects=expects)
 
 
 def finished(transform: Compose) -> Recipe:
     """The recipe and a second stage."""
-    return replace(RECIPE, finish=replace(FINISH, training_transform=transform))
+    return replace(FINISH, training_transform=transform)
 
 
 def whole_frames() -> Recipe:
@@ -202,9 +204,13 @@ VARIANTS = {
     "3 epochs more": Variant(finished(RECIPE.training_transform)),
     "3 epochs more, without colours, blur, noise, occlusion": Variant(finished(face_input(PARTS_OF_128, AFFINE))),
     "the same, milder geometry": Variant(finished(face_input(PARTS_OF_128, RandomAffine()))),
-    "the same, no mirror images: the finish": Variant(finished(FINISH.training_transform)),
-    "the finish, 12 epochs": Variant(replace(RECIPE, finish=replace(FINISH, epochs=12))),
-    "the finish, mirror averaged": Variant(finished(FINISH.training_transform), use=MirrorAveraged),
+    "the same, no mirror images: the finish": Variant(FINISH),
+    "the finish, 12 epochs": Variant(replace(FINISH, epochs=12)),
+    "the finish, 24 epochs": Variant(replace(FINISH, epochs=24)),
+    "the finish, 24 epochs at the rate of the start": Variant(replace(FINISH, epochs=24, lr=RECIPE.lr)),
+    "the finish, 12 epochs of 160 pixels": Variant(replace(of_size(160, FINISH), epochs=12)),
+    "the finish, 12 epochs of 192 pixels": Variant(replace(of_size(192, FINISH), epochs=12)),
+    "the finish, mirror averaged": Variant(FINISH, use=MirrorAveraged),
 }
 
 
@@ -212,9 +218,9 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
     """The network of one row, trained; `done` keeps what was trained before."""
     if variant.trains() in done:
         return done[variant.trains()]
-    recipe = variant.recipe.stages[-1]
-    if variant.recipe.finish:
-        model = copy.deepcopy(train(replace(variant, recipe=replace(variant.recipe, finish=None)), faces, done))
+    recipe = variant.recipe
+    if recipe.first:
+        model = copy.deepcopy(train(replace(variant, recipe=recipe.first), faces, done))
     else:
         model = recipe.build(variant.seed)
     if variant.teacher:

@@ -38,12 +38,14 @@ PERCENT = range(101)
 class Answer:
     """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2).
 
-    model: the network, if pipeline.FacePipeline can use it, as it does end to end.
+    model: the network, if pipeline.FacePipeline can use it, as it does end to end;
+    looks_twice: it does so in boxes of all kinds, and the network's second look is the answer.
     """
 
     ask: Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]
     sees_boxes: bool = True
     model: torch.nn.Module | None = None
+    looks_twice: bool = False
 
 
 def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Module:
@@ -68,8 +70,13 @@ def network(name: str, split: Split, epochs: int | None = None, use=lambda model
     return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
 
 
+def second_look(name: str, split: Split) -> Answer:
+    """What the pipeline makes of the network of a recipe: the tight box of its first answer gives the second crop."""
+    return replace(network(name, split), looks_twice=True)
+
+
 def end_to_end(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> tuple:
-    """What the pipeline makes of a detector's boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
+    """What the pipeline makes of boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
     and which of the N faces these are: not those whose box is NaN and those that it does not take for a face."""
     pipeline, predicted, true, hit = FacePipeline(model=model), [], [], np.zeros(len(boxes), bool)
     photos = ConcatDataset([part.with_transform(None) for part in test.parts])
@@ -154,6 +161,7 @@ ROWS = {
     "dlib's trees": trees,
     "fast": partial(network, "fast"),
     "accurate": partial(network, "accurate"),
+    "accurate, second look": partial(second_look, "accurate"),
     "accurate, mirror averaged": partial(network, "accurate", use=MirrorAveraged),
 }
 
@@ -165,7 +173,7 @@ def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
-        if kind == "haar" and answer.model:
+        if answer.looks_twice or (kind == "haar" and answer.model):
             predicted, true, hit = end_to_end(answer.model, test, found)
         else:
             predicted, true = answer.ask(test, found)

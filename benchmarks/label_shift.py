@@ -38,7 +38,7 @@ def main() -> None:
     """Train, ask, write the table."""
     root, _ = find_data()
     frames = FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training", in_memory=True)
-    recipe = replace(RECIPES["fast"], epochs=EPOCHS, finish=None)  # the finish does not mirror
+    recipe = replace(RECIPES["fast"].first, epochs=EPOCHS)  # the finish does not mirror
     model, _ = run_recipe(recipe, splits(root)[0].training[1:], progress=True)
     predicted, labels = predict(model, frames.with_transform(recipe.transform))
     off = 100 * (labels - predicted) / face_sizes(labels)[:, None, None]

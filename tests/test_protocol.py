@@ -111,7 +111,7 @@ def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_
     split, recipe = both["all"], RECIPES["fast"]
     training = tuple(part.subset(range(8)) for part in split.faces(recipe))
     assert len(split.faces(recipe)) == 3 and len(split.faces(RECIPES["face-crops"])) == 1
-    model, history = run_recipe(replace(recipe, epochs=2, finish=None), training)
+    model, history = run_recipe(replace(recipe, epochs=2, first=None), training)
     assert len(history) == 2 and "validation loss" not in history
     predicted, true = predict(
         model, split.tests["official"].crops(split.tests["official"].boxes("exact"), recipe.transform)

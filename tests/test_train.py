@@ -8,7 +8,7 @@ from torch.utils.data import ConcatDataset
 
 from data_load import DataError, FacialKeypointsDataset
 from models import BatchNormNet, Net, SureNet, initialize
-from recipes import FACE_CROP, FACE_CROP_TRAINING, RECIPES, SMALL_CROP
+from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
 from train import LOSSES, SpreadLoss, evaluate, fit, main, predict, run_recipe
 
 
@@ -192,16 +192,17 @@ def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_pat
 
     def nearly_as_it_is(sample):
         seen.append(1)
-        return SMALL_CROP(sample)
+        return LARGE_CROP(sample)
 
-    finish = replace(RECIPES["fast"].finish, training_transform=nearly_as_it_is, epochs=2, batch_size=4)
-    recipe = replace(RECIPES["fast"], epochs=1, batch_size=4, finish=finish)
+    fast = RECIPES["fast"]
+    first = replace(fast.first, epochs=1, batch_size=4)
+    recipe = replace(fast, training_transform=nearly_as_it_is, epochs=2, batch_size=4, first=first)
     model, history = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert history["epoch"].tolist() == [1, 2, 3] and recipe.total_epochs == 3
     assert len(seen) == 2 * len(eight)
 
     (tmp_path / "run.2.checkpoint").unlink()
-    early = replace(recipe, finish=replace(finish, loss=InterruptedLoss(at=4, loss="spread")))
+    early = replace(recipe, loss=InterruptedLoss(at=4, loss="spread"))
     assert len(run_recipe(early, eight, checkpoint=tmp_path / "run.checkpoint")[1]) == 2
     again, _ = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert torch.equal(again.head.weight, model.head.weight)
