@@ -50,6 +50,34 @@ def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
     assert curves[0]["NME % at most"] == pytest.approx(100 * min(errors), rel=1e-3)
 
 
+def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(frames, monkeypatch):
+    points = frames[3]["keypoints"]
+    box = tight_box(points)
+    answer = 0.8 * (points - box[:2] - box[2:] / 2) / box[2:].max()  # of the box's longer side, about its middle
+
+    class SmallerFace(nn.Linear):
+        num_keypoints, expects = 68, PARTS_OF_128
+
+        def forward(self, images):
+            return torch.tensor(0.5 + answer / 1.5).expand(len(images), -1, -1)
+
+    monkeypatch.setattr("benchmarks.compare.trained", lambda *_: SmallerFace(1, 1))
+    test = frames.subset(range(6))
+    split = Split("all", "", (test, test), {"official": HeldOut((test,), test.people)})
+    boxes = {("official", "exact"): split.tests["official"].boxes("exact")}
+
+    def error(true, looks):
+        box = tight_box(true)
+        for _ in range(looks):
+            found = box[:2] + box[2:] / 2 + box[2:].max() * answer
+            box = tight_box(found)
+        return np.linalg.norm(found - true, axis=1).mean() / np.linalg.norm(true[36] - true[45])
+
+    for name, looks in (("accurate", 1), ("accurate, second look", 2)):
+        ((row,), _) = measure(name, split, boxes)
+        assert row["NME %"] == pytest.approx(100 * np.mean([error(k["keypoints"], looks) for k in test]), rel=1e-3)
+
+
 def test_a_network_that_knows_its_errors_has_a_rank_correlation_of_one_and_a_guessing_one_of_none():
     rng = np.random.default_rng(0)
     true = np.tile(rng.uniform(0.2, 0.8, (1, 68, 2)), (80, 1, 1))
