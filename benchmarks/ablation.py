@@ -210,6 +210,10 @@ VARIANTS = {
     "the finish, 24 epochs at the rate of the start": Variant(replace(FINISH, epochs=24, lr=RECIPE.lr)),
     "the finish, 12 epochs of 160 pixels": Variant(replace(of_size(160, FINISH), epochs=12)),
     "the finish, 12 epochs of 192 pixels": Variant(replace(of_size(192, FINISH), epochs=12)),
+    "the finish that ships: 15 epochs of 160 pixels at the rate of the start": Variant(
+        replace(RECIPES["fast"], first=RECIPE)
+    ),
+    "the same, 30 epochs": Variant(replace(RECIPES["fast"], first=RECIPE, epochs=30)),
     "the finish, mirror averaged": Variant(FINISH, use=MirrorAveraged),
 }
 
