@@ -1,9 +1,11 @@
 """300-W faces: dlib's XML layout, drawn faces in its place, faces cut out once, and the submission file.
 
 The layout is that of dlib's ibug_300W_large_face_landmark_dataset: pictures in folders and XML files of
-image / box / part, in whole pixels counted from 0. Points follow the iBUG scheme of landmarks.py.
+image / box / part. Points follow the iBUG scheme of landmarks.py; those of 300-W are published in pixels counted
+from 1, see `count_from_zero`.
 """
 
+import copy
 import csv
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +177,19 @@ class FaceCuts(IbugFaces):
                 self.images[index] = warp(photo["image"], matrices[index], (size, size))
 
 
+def count_from_zero(faces: IbugFaces) -> IbugFaces:
+    """The same faces with points in pixels counted from 0, as everywhere here; 300-W counts them from 1.
+
+    Its labels were made with MATLAB (https://github.com/trigeorgis/mdm/issues/13), and networks trained on them with
+    mirror images answer one pixel further to the left, on small and large faces alike (benchmarks/label_shift.py).
+    In a mirrored copy the point that lies one pixel too far to the right comes to lie as much too far to the left.
+    """
+    other = copy.copy(faces)
+    other.keypoints = faces.keypoints - 1
+    other.keypoints[faces.indices[faces.mirrored], :, 0] += 2
+    return other
+
+
 def transform_box(matrix: np.ndarray, box: np.ndarray) -> np.ndarray:  # (4,)
     """The box (x, y, w, h) around a box moved by a 2x3 matrix."""
     x, y, w, h = box
@@ -203,7 +218,7 @@ def load_ibug() -> tuple[IbugFaces, str]:
     """The labelled faces and one line about them; drawn faces in their place where the folder is absent."""
     folder = find_folder(FOLDER)
     if folder:
-        faces = IbugFaces(folder / TRAINING_XML)
+        faces = count_from_zero(IbugFaces(folder / TRAINING_XML))
         return faces, f"{len(faces)} faces of 300-W in {len(np.unique(faces.photos))} photos"
     from synthetic_faces import write_dataset  # only when it is needed
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from data_load import DataError
-from landmarks import NUM_KEYPOINTS
+from landmarks import MIRROR, NUM_KEYPOINTS
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,18 @@ class HeatmapNet(nn.Module):
         return soft_argmax(self.heatmaps(x))
 
 
+def mirror_averaged(ask, images: torch.Tensor) -> torch.Tensor:  # (N, 68, 2 or more)
+    """The mean of what `ask` says of pictures (N, C, H, W) and of their mirror images, put back.
+
+    Columns of its answer: x, y in parts of the picture, and others that have no side. Twice the time.
+    """
+    other = ask(images.flip(3))[:, MIRROR]
+    other = torch.cat([1 - other[..., :1], other[..., 1:]], dim=2)
+    return (ask(images) + other) / 2
+
+
 class SureNet(HeatmapNet):
-    """A HeatmapNet whose maps are as wide as their answers are uncertain, see train.spread_loss.
+    """A HeatmapNet whose maps are as wide as their answers are uncertain, see train.SpreadLoss.
 
     In training it returns (N, K, 3): x, y and the spread of the map (`map_spread`); evaluated, (N, K, 2) as all.
     """
@@ -213,14 +223,19 @@ class SureNet(HeatmapNet):
         return torch.cat([points, map_spread(maps, points)], dim=2)
 
     def forward(self, x):
-        return self.locate(x) if self.training else super().forward(x)
+        located = self.locate(x)
+        return located if self.training else located[..., :2]
 
 
 class AccurateNet(SureNet):
-    """The larger of the two networks that ship."""
+    """The larger of the two networks that ship. Evaluated, it looks at the mirror image too: 68 keypoints only."""
 
     def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
         super().__init__(num_keypoints, width=48)
+
+    def locate(self, x):
+        locate = super().locate
+        return locate(x) if self.training else mirror_averaged(locate, x)
 
 
 class FastNet(SureNet):

@@ -53,8 +53,8 @@ SMALL_CROP_TRAINING = face_input(
     PARTS_OF_128, AFFINE, RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)
 )
 SMALL_CROP = face_input(PARTS_OF_128)
-# For the last epochs: larger, and nearly as the faces come, not mirrored.
-LARGE_CROP_TRAINING = face_input(PARTS_OF_160, RandomAffine(rotation=8, scale=0.06, shift=0.03, mirror=0.0))
+# For the last epochs: larger, and nearly as the faces come.
+LARGE_CROP_TRAINING = face_input(PARTS_OF_160, RandomAffine(rotation=8, scale=0.06, shift=0.03))
 LARGE_CROP = face_input(PARTS_OF_160)
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from landmarks import MIRROR, NUM_KEYPOINTS
-from models import Expects, soft_argmax
+from landmarks import NUM_KEYPOINTS
+from models import Expects, mirror_averaged, soft_argmax
 
 with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -127,10 +127,7 @@ class MirrorAveraged(nn.Module):
 
     def locate(self, images):
         """Keypoints and, if the network has it, their spread, (N, K, 2 or 3)."""
-        ask = getattr(self.model, "locate", self.model)
-        other = ask(images.flip(3))[:, MIRROR]
-        other = torch.cat([1 - other[..., :1], other[..., 1:]], dim=2)
-        return (ask(images) + other) / 2
+        return mirror_averaged(getattr(self.model, "locate", self.model), images)
 
     def forward(self, images):
         return self.locate(images)[..., :2]

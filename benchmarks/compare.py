@@ -28,7 +28,6 @@ from pipeline import FacePipeline
 from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, splits
 from recipes import FACE_CROP, RECIPES, WHOLE_FRAME
 from train import SAVED_MODELS, predict, run_recipe
-from transfer_models import MirrorAveraged
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)
@@ -63,9 +62,9 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
     return load_model(path)
 
 
-def network(name: str, split: Split, epochs: int | None = None, use=lambda model: model) -> Answer:
-    """What the network of a recipe answers; `use` may wrap it."""
-    model, transform = use(trained(name, split, epochs)), RECIPES[name].transform
+def network(name: str, split: Split, epochs: int | None = None) -> Answer:
+    """What the network of a recipe answers."""
+    model, transform = trained(name, split, epochs), RECIPES[name].transform
     sees_boxes = transform is not WHOLE_FRAME
     return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
 
@@ -162,7 +161,6 @@ ROWS = {
     "fast": partial(network, "fast"),
     "accurate": partial(network, "accurate"),
     "accurate, second look": partial(second_look, "accurate"),
-    "accurate, mirror averaged": partial(network, "accurate", use=MirrorAveraged),
 }
 
 

@@ -7,6 +7,7 @@ from data_load import DataError, person_split
 from ibug_300w import (
     FaceCuts,
     IbugFaces,
+    count_from_zero,
     drawn_xml,
     load_ibug,
     load_ibug_test,
@@ -90,6 +91,13 @@ def test_faces_are_read_as_worked_out_by_hand(folder):
 def test_mirrored_entries_are_known_and_have_mirrored_points(folder):
     faces = IbugFaces(folder / "train.xml")
     np.testing.assert_array_equal(faces.mirrored, [False, True, False, False])
+    expected = faces[0]["keypoints"][MIRROR] * [-1, 1] + [119, 0]
+    np.testing.assert_array_equal(faces[1]["keypoints"], expected)
+
+
+def test_points_counted_from_zero_agree_with_those_of_the_mirrored_copy(folder):
+    faces = count_from_zero(IbugFaces(folder / "train.xml"))
+    np.testing.assert_array_equal(faces[0]["keypoints"][[0, 67]], [[19, 29], [86, 62.5]])
     expected = faces[0]["keypoints"][MIRROR] * [-1, 1] + [119, 0]
     np.testing.assert_array_equal(faces[1]["keypoints"], expected)
 
@@ -213,7 +221,9 @@ def test_with_the_folder_its_faces_are_loaded(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(ibug_300w, "find_folder", lambda name: folder)
     (folder / "train.xml").rename(folder / ibug_300w.TRAINING_XML)
     (folder / "test.xml").rename(folder / ibug_300w.TEST_XML)
-    assert load_ibug()[1] == "4 faces of 300-W in 2 photos"
+    faces, about = load_ibug()
+    assert about == "4 faces of 300-W in 2 photos"
+    np.testing.assert_array_equal(faces[0]["keypoints"][0], [19, 29])  # published as 20, 30, counted from 1
     assert len(load_ibug_test()) == 1
 
 

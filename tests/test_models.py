@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from data_load import DataError
+from landmarks import MIRROR
 from models import (
     AccurateNet,
     BatchNormNet,
@@ -144,6 +145,15 @@ def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabyt
     assert located.shape == (2, 68, 3) and model(x).shape == (2, 68, 2)
     torch.testing.assert_close(located[..., :2], model(x), atol=1e-2, rtol=0)
     assert model.train()(x).shape == (2, 68, 3), "training needs the spread"
+
+
+def test_the_accurate_network_answers_alike_for_a_picture_and_its_mirror_image():
+    torch.manual_seed(0)
+    net, images = AccurateNet().eval(), torch.rand(2, 1, 64, 64)
+    there, back = net.locate(images), net.locate(images.flip(3))[:, MIRROR]
+    torch.testing.assert_close(back * torch.tensor([-1.0, 1, 1]) + torch.tensor([1.0, 0, 0]), there, atol=1e-5, rtol=0)
+    one_sided = super(AccurateNet, net).locate
+    torch.testing.assert_close(there[..., 1:], (one_sided(images) + one_sided(images.flip(3))[:, MIRROR])[..., 1:] / 2)
 
 
 def test_the_two_that_ship_are_one_architecture():
