@@ -154,19 +154,22 @@ def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
     return torch.stack(sums, dim=2)
 
 
-def map_spread(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 1)
-    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax.
+def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
+    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax, and in which direction.
 
-    The standard deviation along an axis, as a part of the picture's size: how far off the map expects its answer.
+    The variances along x and y and their covariance, in parts of the picture's size: how far off the map expects
+    its answer. None is narrower than a thousandth of the picture.
     """
     height, width = maps.shape[2:]
     weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
-    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
-    variances = (
-        (weights.sum(dim=2) * (x - points[..., :1]) ** 2).sum(dim=2),
-        (weights.sum(dim=3) * (y - points[..., 1:]) ** 2).sum(dim=2),
+    dx, dy = (
+        (torch.arange(n, device=maps.device) + 0.5) / n - points[..., axis, None]
+        for axis, n in enumerate((width, height))
     )
-    return (sum(variances) / 2 + 1e-8).sqrt()[..., None]  # the root of exactly 0 has no gradient
+    across = (weights.sum(dim=2) * dx**2).sum(dim=2) + 1e-6
+    down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
+    both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
+    return torch.stack([across, down, both], dim=2)
 
 
 class HeatmapNet(nn.Module):
@@ -213,18 +216,25 @@ def mirror_averaged(ask, images: torch.Tensor) -> torch.Tensor:  # (N, 68, 2 or 
 class SureNet(HeatmapNet):
     """A HeatmapNet whose maps are as wide as their answers are uncertain, see train.SpreadLoss.
 
-    In training it returns (N, K, 3): x, y and the spread of the map (`map_spread`); evaluated, (N, K, 2) as all.
+    In training it returns (N, K, 5): x, y and how wide the map is (`map_covariance`); evaluated, (N, K, 2) as all.
     """
 
-    def locate(self, x):
-        """Keypoints and their spread together, (N, K, 3), in parts of the picture."""
+    def points_and_covariance(self, x):
+        """(N, K, 5), in parts of the picture."""
         maps = self.heatmaps(x)
         points = soft_argmax(maps)
-        return torch.cat([points, map_spread(maps, points)], dim=2)
+        return torch.cat([points, map_covariance(maps, points)], dim=2)
+
+    def locate(self, x):
+        """Keypoints and their spread together, (N, K, 3), in parts of the picture.
+
+        The spread is the standard deviation along an axis, both axes taken together.
+        """
+        answer = self.points_and_covariance(x)
+        return torch.cat([answer[..., :2], answer[..., 2:4].mean(dim=2, keepdim=True).sqrt()], dim=2)
 
     def forward(self, x):
-        located = self.locate(x)
-        return located if self.training else located[..., :2]
+        return self.points_and_covariance(x) if self.training else self.locate(x)[..., :2]
 
 
 class AccurateNet(SureNet):
@@ -234,8 +244,7 @@ class AccurateNet(SureNet):
         super().__init__(num_keypoints, width=48)
 
     def locate(self, x):
-        locate = super().locate
-        return locate(x) if self.training else mirror_averaged(locate, x)
+        return mirror_averaged(super().locate, x)
 
 
 class FastNet(SureNet):

@@ -136,7 +136,7 @@ def shipped(network: type[nn.Module]) -> Recipe:
         training_transform=LARGE_CROP_TRAINING,
         transform=LARGE_CROP,
         expects=PARTS_OF_160,
-        epochs=15,
+        epochs=20,
         first=start,
     )
 

@@ -36,19 +36,23 @@ SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
 
 class SpreadLoss:
-    """How surprising the true points are to a models.SureNet: (N, K, 3) against (N, K, 2), mean over the points.
+    """How surprising the true points are to a models.SureNet: (N, K, 5) against (N, K, 2), mean over the points.
 
-    The negative logarithm of exp(-distance / spread) / spread^2, a Laplace distribution in the plane, up to a
-    constant: a map that is wide where its answer is wrong costs least. Given points alone, as the network
-    returns them when it is evaluated, the mean distance. After Kendall and Gal, arXiv:1703.04977, section 3.
+    The negative logarithm of exp(-r) / sqrt(det C), a Laplace distribution in the plane, up to a constant: C is
+    the covariance of the map, r the distance of the true point in units of it (Mahalanobis's). A map that is wide
+    where, and in the direction in which, its answer is wrong costs least; along a jaw one can be off further than
+    across it. Given points alone, as the network returns them when it is evaluated, the mean distance.
+    After Kendall and Gal, arXiv:1703.04977, section 3; directions: Zhou et al., "STAR loss", arXiv:2306.02763.
     """
 
     def __call__(self, predicted, true):
-        distance = (predicted[..., :2] - true).norm(dim=2)
+        off = predicted[..., :2] - true
         if predicted.shape[2] == 2:
-            return distance.mean()
-        spread = predicted[..., 2]
-        return (distance / spread + 2 * spread.log()).mean()
+            return off.norm(dim=2).mean()
+        (x, y), (across, down, both) = off.unbind(dim=2), predicted[..., 2:].unbind(dim=2)
+        determinant = across * down - both**2
+        squared = (down * x**2 - 2 * both * x * y + across * y**2) / determinant
+        return ((squared + 1e-8).sqrt() + determinant.log() / 2).mean()  # the root of exactly 0 has no gradient
 
 
 LOSSES = {"mse": nn.MSELoss, "l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss, "spread": SpreadLoss}

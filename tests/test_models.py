@@ -13,7 +13,7 @@ from models import (
     count_parameters,
     initialize,
     load_model,
-    map_spread,
+    map_covariance,
     save_model,
     soft_argmax,
 )
@@ -126,13 +126,13 @@ def test_a_full_disk_keeps_the_old_weights(tmp_path, monkeypatch):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["net.pt"]
 
 
-def test_the_spread_of_a_gaussian_map_is_its_sigma():
-    x, y = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="xy")
-    scores = torch.stack([-((x - 17.3) ** 2 + (y - 31.8) ** 2) / (2 * sigma**2) for sigma in (2.0, 3.5)])[None]
-    points = soft_argmax(scores)
-    # sigma in cells, as a part of 40 cells across and 60 down; the root of the mean of both variances
-    expected = torch.tensor([[2.0], [3.5]]) * ((1 / 40**2 + 1 / 60**2) / 2) ** 0.5
-    torch.testing.assert_close(map_spread(scores, points)[0], expected, rtol=1e-3, atol=0)
+def test_the_covariance_of_a_gaussian_map_is_that_of_the_gaussian():
+    x, y = torch.meshgrid(torch.arange(40.0) - 17.3, torch.arange(60.0) - 31.8, indexing="xy")
+    expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # along x, along y, of both, in cells
+    scores = [-(d * x**2 - 2 * c * x * y + a * y**2) / (2 * (a * d - c**2)) for a, d, c in expected.tolist()]
+    maps = torch.stack(scores)[None]
+    covariance = map_covariance(maps, soft_argmax(maps))[0] * torch.tensor([40 * 40, 60 * 60, 40 * 60])
+    torch.testing.assert_close(covariance, expected, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(("network", "megabytes"), [(AccurateNet, 6), (FastNet, 2)])
@@ -144,7 +144,7 @@ def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabyt
     located = load_model(tmp_path / "net.pt").locate(x)
     assert located.shape == (2, 68, 3) and model(x).shape == (2, 68, 2)
     torch.testing.assert_close(located[..., :2], model(x), atol=1e-2, rtol=0)
-    assert model.train()(x).shape == (2, 68, 3), "training needs the spread"
+    assert model.train()(x).shape == (2, 68, 5), "training needs the covariance"
 
 
 def test_the_accurate_network_answers_alike_for_a_picture_and_its_mirror_image():

@@ -147,15 +147,22 @@ def test_without_validation_data_the_last_weights_stay(eight):
     torch.testing.assert_close(model.state_dict(), plain.state_dict())  # whose loss fell to the end
 
 
-def test_the_spread_loss_is_least_where_the_spread_is_half_the_mean_distance():
-    """Half, since the mean distance under exp(-r / s) in the plane is 2 s (a Gamma(2, s) distribution of r)."""
+def test_the_spread_loss_is_least_for_the_distribution_that_the_points_come_from():
+    """The radius under exp(-r / s) in the plane has a Gamma(2, s) distribution; stretched and turned, an ellipse."""
     torch.manual_seed(0)
-    radius, angle = torch.distributions.Gamma(2.0, 1 / 0.03).sample((20000,)), 2 * np.pi * torch.rand(20000)
-    true = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)[None]
-    spreads = torch.linspace(0.01, 0.06, 51)
-    loss = [SpreadLoss()(torch.cat([0 * true, spread.expand(1, 20000, 1)], dim=2), true) for spread in spreads]
-    assert spreads[int(torch.stack(loss).argmin())] == pytest.approx(0.03, abs=0.0015)
-    assert SpreadLoss()(0 * true, true) == pytest.approx(radius.mean().item(), rel=1e-4), "points alone: the distance"
+    radius, angle = torch.distributions.Gamma(2.0, 1 / 0.03).sample((50000,)), 2 * np.pi * torch.rand(50000)
+    matrix = torch.tensor([[1.5, -0.6], [0.4, 0.8]])
+    true = (torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1) @ matrix.T)[None]
+    assert SpreadLoss()(0 * true, true) == pytest.approx(true.norm(dim=2).mean().item(), rel=1e-4), "points alone"
+
+    def loss(c):
+        return SpreadLoss()(torch.cat([0 * true, c[[0, 1, 0], [0, 1, 1]].expand(1, 50000, 3)], dim=2), true)
+
+    best = 0.03**2 * matrix @ matrix.T
+    entropy = 2 + torch.log(best.det()) / 2  # of r / s it is the mean that remains, which is 2
+    assert loss(best) == pytest.approx(entropy.item(), abs=0.02)
+    for wrong in (1.1 * best, best / 1.1, torch.diag(best.diag()), best.trace() / 2 * torch.eye(2)):
+        assert loss(wrong) > loss(best)
 
 
 def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
