@@ -41,7 +41,7 @@ from pipeline import FacePipeline
 from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
 from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
 from synthetic_faces import write_dataset
-from train import OPTIMIZERS, fit, predict
+from train import OPTIMIZERS, SpreadLoss, fit, predict
 from transfer_models import MirrorAveraged
 
 RECIPE = replace(RECIPES["fast"].first, epochs=12)
@@ -91,6 +91,12 @@ def simcc_loss(predicted: torch.Tensor, true: torch.Tensor, sigma: float = 4.0) 
     off = torch.arange(places, device=true.device) + 0.5 - places * true[..., None]
     target = torch.softmax(-(off**2) / (2 * sigma**2), dim=3)
     return nn.functional.kl_div(predicted.log_softmax(dim=3), target, reduction="none").sum(dim=3).mean()
+
+
+def round_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """SpreadLoss of maps that are taken to be as wide in one direction as in another."""
+    variance = predicted[..., 2:4].mean(dim=2, keepdim=True)
+    return SpreadLoss()(torch.cat([predicted[..., :2], variance, variance, 0 * variance], dim=2), true)
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ VARIANTS = {
     "300-W once an epoch": Variant(data=lambda frames, faces: (frames, faces)),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
+    "one spread for all directions": Variant(replace(RECIPE, loss=round_loss)),
     "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "96 pixels": Variant(of_size(96)),
     "drawn faces as well": Variant(data=and_drawn),
