@@ -45,7 +45,6 @@ from train import OPTIMIZERS, SpreadLoss, fit, predict
 from transfer_models import MirrorAveraged
 
 RECIPE = replace(RECIPES["fast"].first, epochs=12)
-FINISH = replace(RECIPE, training_transform=face_input(PARTS_OF_128, RandomAffine()), lr=1e-3, epochs=3, first=RECIPE)
 SHIPS = replace(RECIPES["fast"], first=RECIPE)
 LARGE = replace(RECIPES["accurate"].first, epochs=12)
 COLORS = RECIPE.training_transform.transforms[1:-2]
@@ -158,16 +157,18 @@ def cropped(**changes) -> Recipe:
     return replace(RECIPE, training_transform=face_input(PARTS_OF_128, affine, *COLORS))
 
 
-def of_size(size: int, recipe: Recipe = RECIPE) -> Recipe:
-    """A recipe with another input size."""
-    expects, (crop, *augmentations) = in_parts(size), recipe.training_transform.transforms[:-2]
-    training = face_input(expects, crop.affine, *augmentations)
-    return replace(recipe, training_transform=training, transform=face_input(expects), expects=expects)
+def of_size(size: int) -> Recipe:
+    """The recipe with another input size."""
+    expects = in_parts(size)
+    training = face_input(expects, AFFINE, *COLORS)
+    return replace(RECIPE, training_transform=training, transform=face_input(expects), expects=expects)
 
 
-def finished(transform: Compose) -> Recipe:
-    """The recipe and a second stage."""
-    return replace(FINISH, training_transform=transform)
+def finished(*augmentations, size: int = SHIPS.expects.size, affine: RandomAffine | None = None) -> Recipe:
+    """The recipe and the finish that ships, with other crops."""
+    expects = in_parts(size)
+    training = face_input(expects, affine or RandomAffine(), *augmentations)
+    return replace(SHIPS, training_transform=training, transform=face_input(expects), expects=expects)
 
 
 def whole_frames() -> Recipe:
@@ -208,22 +209,15 @@ VARIANTS = {
     "the recipe, seed 1": Variant(seed=1),
     "the recipe, seed 2": Variant(seed=2),
     "the recipe, mirror averaged": Variant(use=MirrorAveraged),
-    "3 epochs more": Variant(finished(RECIPE.training_transform)),
-    "3 epochs more, without colours, blur, noise, occlusion": Variant(finished(face_input(PARTS_OF_128, AFFINE))),
-    "the same, milder geometry: the finish": Variant(FINISH),
-    "the finish, no mirror images": Variant(finished(face_input(PARTS_OF_128, RandomAffine(mirror=0.0)))),
-    "the finish, mirror averaged": Variant(FINISH, use=MirrorAveraged),
-    "the finish, 12 epochs": Variant(replace(FINISH, epochs=12)),
-    "the finish, 24 epochs": Variant(replace(FINISH, epochs=24)),
-    "the finish, 24 epochs at the rate of the start": Variant(replace(FINISH, epochs=24, lr=RECIPE.lr)),
-    "the finish, 12 epochs of 160 pixels": Variant(replace(of_size(160, FINISH), epochs=12)),
-    "the finish, 12 epochs of 192 pixels": Variant(replace(of_size(192, FINISH), epochs=12)),
-    "the finish that ships: 160 pixels at the rate of the start": Variant(SHIPS),
-    "the same, half as long": Variant(replace(SHIPS, epochs=SHIPS.epochs // 2)),
-    "the same, no mirror images": Variant(
-        replace(SHIPS, training_transform=face_input(SHIPS.expects, RandomAffine(mirror=0.0)))
-    ),
-    "the same, mirror averaged": Variant(SHIPS, use=MirrorAveraged),
+    "20 epochs more": Variant(finished(*COLORS, size=128, affine=AFFINE)),
+    "a finish of 20 epochs without colours, blur, noise, occlusion": Variant(finished(size=128, affine=AFFINE)),
+    "the same, milder geometry": Variant(finished(size=128)),
+    "the same, crops of 160 pixels: the finish that ships": Variant(SHIPS),
+    "the finish that ships, mirror averaged": Variant(SHIPS, use=MirrorAveraged),
+    "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
+    "the finish that ships, 10 epochs": Variant(replace(SHIPS, epochs=10)),
+    "the finish that ships, at a third of the rate": Variant(replace(SHIPS, lr=1e-3)),
+    "the finish that ships, crops of 192 pixels": Variant(finished(size=192)),
 }
 
 
