@@ -119,15 +119,15 @@ class HeatmapUNet(nn.Module):
 
 
 class MirrorAveraged(nn.Module):
-    """A network's mean answer for a picture and for its mirror image, put back: twice the time, a smaller error."""
+    """A network's mean answer for a picture and for its mirror image, put back: see models.mirror_averaged."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, shift: int = 0):
         super().__init__()
-        self.model, self.num_keypoints, self.expects = model, model.num_keypoints, model.expects
+        self.model, self.num_keypoints, self.expects, self.shift = model, model.num_keypoints, model.expects, shift
 
     def locate(self, images):
         """Keypoints and, if the network has it, their spread, (N, K, 2 or 3)."""
-        return mirror_averaged(getattr(self.model, "locate", self.model), images)
+        return mirror_averaged(getattr(self.model, "locate", self.model), images, self.shift)
 
     def forward(self, images):
         return self.locate(images)[..., :2]

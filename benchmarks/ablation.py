@@ -214,6 +214,7 @@ VARIANTS = {
     "the same, milder geometry": Variant(finished(size=128)),
     "the same, crops of 160 pixels: the finish that ships": Variant(SHIPS),
     "the finish that ships, mirror averaged": Variant(SHIPS, use=MirrorAveraged),
+    "the same, the mirror image half a cell off": Variant(SHIPS, use=partial(MirrorAveraged, shift=2)),
     "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
     "the finish that ships, 10 epochs": Variant(replace(SHIPS, epochs=10)),
     "the finish that ships, at a third of the rate": Variant(replace(SHIPS, lr=1e-3)),
