@@ -24,31 +24,23 @@ from torchvision.transforms import Compose
 
 import metrics
 from augment import FaceCrop, RandomAffine
-from benchmarks.buckets import YAW, yaw
 from data_load import (
-    ROOT,
     CenterCrop,
-    FacialKeypointsDataset,
     KeypointsDataset,
     RandomCrop,
     Rescale,
     find_data,
     person_split,
 )
-from geometry import tight_box
 from models import HeatmapNet, SureNet, count_parameters
-from pipeline import FacePipeline
 from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
 from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
-from synthetic_faces import write_dataset
 from train import OPTIMIZERS, SpreadLoss, fit, predict
 from transfer_models import MirrorAveraged
 
 RECIPE = replace(RECIPES["fast"].first, epochs=12)
 SHIPS = replace(RECIPES["fast"], first=RECIPE)
-LARGE = replace(RECIPES["accurate"].first, epochs=12)
 COLORS = RECIPE.training_transform.transforms[1:-2]
-TURNED = YAW[-2]  # degrees, where the last bucket begins
 FIRST_PIXEL = 0.0054  # one pixel, as a part of the usual face of 300-W
 
 
@@ -103,8 +95,7 @@ class Variant:
     """One row: the recipe, what it trains on, how its network is used.
 
     course, photos: move the labels of the course's frames and of 300-W by this part of the face's size to the right
-    and down, in training and in measuring. teacher: a recipe that is trained on the same faces
-    first; training then asks for points half way between the labels and its answers.
+    and down, in training and in measuring.
     """
 
     recipe: Recipe = RECIPE
@@ -112,7 +103,6 @@ class Variant:
     use: Callable = lambda model: model
     ema: float = 0.0
     seed: int = 0
-    teacher: Recipe | None = None
     course: float = 0.0
     photos: float = 0.0
 
@@ -125,29 +115,6 @@ def moved(faces: KeypointsDataset, part: float) -> KeypointsDataset:
     """Faces with their labels moved to the right and down by a part of their size."""
     other, size = faces.with_transform(None), np.sqrt(np.ptp(faces.keypoints, axis=1).prod(axis=1))
     other.keypoints = (faces.keypoints + part * size[:, None, None]).astype(np.float32)
-    return other
-
-
-def turned_twice(frames, faces):
-    """The recipe's data, and the heads that are turned far once more."""
-    parts = (frames, faces, faces)
-    return *parts, *(part.subset(np.flatnonzero(yaw(part) >= TURNED)) for part in parts)
-
-
-def and_drawn(frames, faces):
-    """The recipe's data and 960 drawn faces, which are turned up to 40 degrees."""
-    folder = write_dataset(ROOT / "build" / "ablation_drawn", 960, 3)
-    drawn = FacialKeypointsDataset(folder / "training_frames_keypoints.csv", folder / "training", in_memory=True)
-    return frames, faces, faces, drawn
-
-
-def half_way(faces: KeypointsDataset, teacher: nn.Module) -> KeypointsDataset:
-    """Faces with labels half way to a network's answers in exact boxes."""
-    other, pipeline = faces.with_transform(None), FacePipeline(model=teacher)
-    other.keypoints = faces.keypoints.copy()
-    for index, sample in zip(faces.indices, faces.with_transform(None), strict=True):
-        (answer,) = pipeline.keypoints(sample["image"], tight_box(sample["keypoints"]))
-        other.keypoints[index] = (sample["keypoints"] + answer) / 2
     return other
 
 
@@ -200,10 +167,6 @@ VARIANTS = {
     "one spread for all directions": Variant(replace(RECIPE, loss=round_loss)),
     "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "96 pixels": Variant(of_size(96)),
-    "drawn faces as well": Variant(data=and_drawn),
-    "turned heads twice": Variant(data=turned_twice),
-    "labels half way to its own answers": Variant(teacher=RECIPE),
-    "labels half way to those of the accurate network": Variant(teacher=LARGE),
     "with EMA of the weights, 0.998": Variant(ema=0.998),
     "the recipe": Variant(),
     "the recipe, seed 1": Variant(seed=1),
@@ -217,8 +180,6 @@ VARIANTS = {
     "the same, the mirror image half a cell off": Variant(SHIPS, use=partial(MirrorAveraged, shift=2)),
     "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
     "the finish that ships, 10 epochs": Variant(replace(SHIPS, epochs=10)),
-    "the finish that ships, at a third of the rate": Variant(replace(SHIPS, lr=1e-3)),
-    "the finish that ships, crops of 192 pixels": Variant(finished(size=192)),
 }
 
 
@@ -231,9 +192,6 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
         model = copy.deepcopy(train(replace(variant, recipe=recipe.first), faces, done))
     else:
         model = recipe.build(variant.seed)
-    if variant.teacher:
-        teacher = train(replace(variant, recipe=variant.teacher, teacher=None), faces, done)
-        faces = tuple(half_way(part, teacher) for part in faces)
     optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.lr)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(variant.ema or 0.5), use_buffers=True)
     if variant.ema:
@@ -246,7 +204,7 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
-    """NME on both validation sets, in exact and in jittered boxes, and of turned heads in exact ones.
+    """NME on both validation sets, in exact and in jittered boxes.
 
     Of whole frames only what they can answer: no photos of 300-W.
     """
@@ -256,10 +214,7 @@ def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> di
     for name, test in tests.items():
         for boxes in ("exact", "jittered"):
             crops = test.crops(test.boxes(boxes), variant.recipe.transform)
-            errors = 100 * metrics.nme(*predict(variant.use(model), crops))
-            row[f"{name}, {boxes}"] = float(errors.mean())
-            if boxes == "exact":
-                row[f"{name}, turned"] = float(errors[yaw(test.parts[0]) >= TURNED].mean())
+            row[f"{name}, {boxes}"] = 100 * float(metrics.nme(*predict(variant.use(model), crops)).mean())
     return row
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.ablation import SimCCNet, half_way, simcc_loss
+from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import measure, tree_input
 from data_load import FacialKeypointsDataset
@@ -98,22 +98,6 @@ def test_buckets_hold_the_faces_that_their_names_say():
     assert np.flatnonzero(masks["turned by 30 to 90 degrees"]).tolist() == [4, 5]
     assert np.flatnonzero(masks["most blurred quarter"]).tolist() == [0, 1]
     assert np.flatnonzero(masks["darkest quarter"]).tolist() == [6, 7]
-
-
-def test_half_way_labels_lie_between_the_labels_and_the_teachers_answers(frames):
-    class Middle(nn.Linear):  # answers the middle of the box for every point
-        num_keypoints, expects = 68, PARTS_OF_128
-
-        def forward(self, images):
-            return torch.full((len(images), 68, 2), 0.5)
-
-    few = frames.subset([2, 5])
-    between = half_way(few, Middle(1, 1))
-    for sample, other in zip(few, between, strict=True):
-        x, y, w, h = tight_box(sample["keypoints"])
-        middle = np.array([x + w / 2, y + h / 2])
-        np.testing.assert_allclose(other["keypoints"], (sample["keypoints"] + middle) / 2, atol=0.6)
-    assert not np.allclose(few[0]["keypoints"], between[0]["keypoints"])
 
 
 def test_the_simcc_loss_is_least_where_the_classes_are_those_of_the_true_points():

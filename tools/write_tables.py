@@ -56,12 +56,6 @@ def buckets() -> pd.DataFrame:
     return wide.map("{:.2f}".format).reset_index()
 
 
-def ablation() -> pd.DataFrame:
-    """What each choice is worth; turned heads, which only some rows were asked about, stay in the file."""
-    table = whole("ablation")()
-    return table.drop(columns=[name for name in table if name.endswith("turned")])
-
-
 TABLES = {
     "comparison": comparison,
     "shipped": shipped,
@@ -70,7 +64,7 @@ TABLES = {
     "confidence": whole("confidence"),
     "speed": whole("speed"),
     "detector": whole("detector"),
-    "ablation": ablation,
+    "ablation": whole("ablation"),
     "label_shift": whole("label_shift"),
     "first_pixel": whole("first_pixel"),
     "ibug_longer": whole("ibug_longer"),
