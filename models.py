@@ -216,16 +216,20 @@ def mirror_averaged(ask, images: torch.Tensor, shift: int = 0) -> torch.Tensor: 
 
 
 class SureNet(HeatmapNet):
-    """A HeatmapNet whose maps are as wide as their answers are uncertain, see train.SpreadLoss.
+    """A HeatmapNet whose maps are the wider the less certain their answers are, see train.SpreadLoss.
 
-    In training it returns (N, K, 5): x, y and how wide the map is (`map_covariance`); evaluated, (N, K, 2) as all.
+    breadth: how many times as wide as its answer is uncertain a map is. Maps narrower than a cell draw their answers
+    to the middle of one (results/log.md, item 21).
+    In training it returns (N, K, 5): x, y and their covariance (`map_covariance`); evaluated, (N, K, 2) as all.
     """
+
+    breadth = 1
 
     def points_and_covariance(self, x):
         """(N, K, 5), in parts of the picture."""
         maps = self.heatmaps(x)
         points = soft_argmax(maps)
-        return torch.cat([points, map_covariance(maps, points)], dim=2)
+        return torch.cat([points, map_covariance(maps, points) / self.breadth**2], dim=2)
 
     def locate(self, x):
         """Keypoints and their spread together, (N, K, 3), in parts of the picture.
@@ -242,8 +246,8 @@ class SureNet(HeatmapNet):
 class AccurateNet(SureNet):
     """The larger of the two networks that ship. Evaluated, it looks at the mirror image too: 68 keypoints only.
 
-    Narrow maps draw answers to the middle of a cell, which is 4 pixels; in the mirror image the cells lie half a
-    cell off, so that the two looks err to different sides (results/log.md, item 21).
+    Its maps are narrow and draw answers to the middle of a cell, which is 4 pixels; the mirror image is moved by
+    half a cell, so that the two looks err to different sides.
     """
 
     def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
@@ -254,7 +258,9 @@ class AccurateNet(SureNet):
 
 
 class FastNet(SureNet):
-    """The smaller one, for one face in a millisecond on one core."""
+    """The smaller one, for one face in a millisecond on one core: it looks once, with maps that are broad."""
+
+    breadth = 3
 
     def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
         super().__init__(num_keypoints, width=16)
