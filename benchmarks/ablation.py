@@ -183,6 +183,8 @@ VARIANTS = {
     "8 epochs more": Variant(finished(*COLORS, size=128, affine=AFFINE)),
     "8 epochs of milder geometry, without colours, blur, noise, occlusion": Variant(finished(size=128)),
     "the same, crops of 160 pixels: the finish that ships": Variant(SHIPS),
+    "the finish that ships, seed 1": Variant(SHIPS, seed=1),
+    "the finish that ships, seed 2": Variant(SHIPS, seed=2),
     "the finish that ships, mirror averaged": Variant(SHIPS, use=MirrorAveraged),
     "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
     "the finish that ships, narrow maps": Variant(NARROW),
