@@ -154,32 +154,22 @@ def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
     return torch.stack(sums, dim=2)
 
 
-def about_mean(maps: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The weights of each heatmap, (N, K, H, W); how far columns (N, K, W) and rows (N, K, H) lie from its point."""
+def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
+    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax, and in which direction.
+
+    The variances along x and y and their covariance, in parts of the picture's size: how far off the map expects
+    its answer. None is narrower than a thousandth of the picture.
+    """
     height, width = maps.shape[2:]
     weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
     dx, dy = (
         (torch.arange(n, device=maps.device) + 0.5) / n - points[..., axis, None]
         for axis, n in enumerate((width, height))
     )
-    return weights, dx, dy
-
-
-def map_variance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-    """How wide each heatmap (N, K, H, W) is along x and y about its mean place (N, K, 2), after a softmax.
-
-    In parts of the picture's size: how far off the map expects its answer. None is narrower than a thousandth of it.
-    """
-    weights, dx, dy = about_mean(maps, points)
-    across, down = (weights.sum(dim=2) * dx**2).sum(dim=2), (weights.sum(dim=3) * dy**2).sum(dim=2)
-    return torch.stack([across, down], dim=2) + 1e-6
-
-
-def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
-    """`map_variance`, and the covariance of x and y: in which direction the heatmap is wide."""
-    weights, dx, dy = about_mean(maps, points)
+    across = (weights.sum(dim=2) * dx**2).sum(dim=2) + 1e-6
+    down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
     both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
-    return torch.cat([map_variance(maps, points), both[..., None]], dim=2)
+    return torch.stack([across, down, both], dim=2)
 
 
 class HeatmapNet(nn.Module):
@@ -246,10 +236,8 @@ class SureNet(HeatmapNet):
 
         The spread is the standard deviation along an axis, both axes taken together.
         """
-        maps = self.heatmaps(x)
-        points = soft_argmax(maps)
-        variance = map_variance(maps, points).mean(dim=2, keepdim=True)
-        return torch.cat([points, variance.sqrt() / self.breadth], dim=2)
+        answer = self.points_and_covariance(x)
+        return torch.cat([answer[..., :2], answer[..., 2:4].mean(dim=2, keepdim=True).sqrt()], dim=2)
 
     def forward(self, x):
         return self.points_and_covariance(x) if self.training else super().forward(x)

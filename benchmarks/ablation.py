@@ -24,14 +24,7 @@ from torchvision.transforms import Compose
 
 import metrics
 from augment import FaceCrop, RandomAffine
-from data_load import (
-    CenterCrop,
-    KeypointsDataset,
-    RandomCrop,
-    Rescale,
-    find_data,
-    person_split,
-)
+from data_load import CenterCrop, KeypointsDataset, RandomCrop, Rescale, find_data, person_split
 from models import FastNet, HeatmapNet, SureNet, count_parameters
 from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
 from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
