@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Dataset
 import metrics
 from data_load import ROOT, KeypointsDataset, person_split
 from geometry import tight_box
-from ibug_300w import FaceCuts, IbugFaces, load_ibug
+from ibug_300w import FaceCuts, IbugFaces, load_ibug, split_photos
 from recipes import course_frames
 
 HELD_OUT = 0.2  # of the people, and of the 300-W photos
@@ -107,7 +107,7 @@ def splits(root: Path) -> list[Split]:
     """
     frames, test = course_frames(root)
     faces, about = load_ibug()
-    seen, held_out = (faces.subset(positions) for positions in person_split(faces.photos, HELD_OUT))
+    seen, held_out = split_photos(faces, HELD_OUT)
     cuts = training_faces(seen)
     people, strangers = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT))
     more = test.subset(np.flatnonzero(np.isin(test.people, strangers.people)))

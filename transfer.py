@@ -16,10 +16,10 @@ from torch import nn
 import metrics
 import protocol
 from augment import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
-from data_load import ROOT, DataError, person_split
+from data_load import ROOT, DataError
 from geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
 from heatmaps import HeatmapLoss
-from ibug_300w import FaceCuts, load_ibug
+from ibug_300w import FaceCuts, load_ibug, split_photos
 from models import Expects, count_parameters
 from pipeline import Face, FacePipeline
 from protocol import RESULTS, merge_rows
@@ -142,8 +142,7 @@ def turn_photo(pipeline: FacePipeline, photo: np.ndarray, angle: float) -> tuple
 def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
     """Training faces, a fifth of the *photos* held out with all their faces and copies, and a line about the data."""
     faces, about = load_ibug()
-    cuts = FaceCuts(faces, size)
-    return *(cuts.subset(positions) for positions in person_split(cuts.photos)), about
+    return *split_photos(FaceCuts(faces, size)), about
 
 
 def main() -> None:

@@ -14,10 +14,12 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 import metrics
 from data_load import DataError
+from geometry import tight_box
 from landmarks import CONTOURS
 
 TRUE, PREDICTED, BOX = "lime", "magenta", "red"
@@ -130,17 +132,22 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
 
 
 def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, contours: dict = CONTOURS) -> Figure:
-    """The points on one face, joined to contours (those of the 68 points by default) and numbered from 0."""
+    """The face, its points joined to contours (those of the 68 points by default) and numbered from 0.
+
+    Numbers stand outside of their contour, those of a contour within another one (the inner lips) inside of it.
+    """
     figure, ax = plt.subplots(figsize=(7.5, 7.5))
     ax.imshow(image, alpha=0.6)
-    for points in contours.values():
-        ax.plot(*keypoints[points].T, color=TRUE, linewidth=1)
-    centre = keypoints.mean(axis=0)
-    for number, (x, y) in enumerate(keypoints):
-        ax.plot(x, y, ".", color=TRUE, markersize=5)
-        out = 9 * (keypoints[number] - centre) / np.linalg.norm(keypoints[number] - centre)
-        ax.annotate(str(number), (x, y), (out[0], -out[1]), textcoords="offset points", ha="center", va="center",
-                    fontsize=8, color="black")  # fmt: skip
+    for name, points in contours.items():
+        ax.plot(*keypoints[points].T, ".-", color=TRUE, linewidth=1, markersize=5)
+        middle = keypoints.mean(axis=0) if points[0] != points[-1] else keypoints[points].mean(axis=0)
+        for number in dict.fromkeys(points):
+            out = keypoints[number] - middle
+            out *= (-8 if name.startswith("inner") else 8) / np.linalg.norm(out)
+            ax.annotate(str(number), keypoints[number], (out[0], -out[1]), textcoords="offset points", ha="center",
+                        va="center", fontsize=8)  # fmt: skip
+    x, y, w, h = tight_box(keypoints)
+    ax.set(xlim=(x - 0.15 * w, x + 1.15 * w), ylim=(y + 1.1 * h, y - 0.25 * h))
     ax.axis("off")
     return _finish(figure)
 
@@ -180,7 +187,7 @@ def show_loss_curves(histories: dict[str, pd.DataFrame], log: bool = False) -> F
         ax.plot(history["epoch"], history["training loss"], **style, label="training")
         ax.plot(history["epoch"], history["validation loss"], **style, label="validation")
         ax.set(title=name, xlabel="epoch", ylabel="loss", **({"yscale": "log"} if log else {"ylim": (0, None)}))
-        ax.legend()
+        ax.legend(fontsize=8)
     if log:
         _share_y(axes[0][: len(histories)])
     if with_error:
@@ -199,8 +206,9 @@ def _share_y(axes):
 def _show_nme(ax, histories, style):
     for name, history in histories.items():
         ax.plot(history["epoch"], history["validation NME %"], **style, label=name)
-    ax.set(title="validation error", xlabel="epoch", ylabel="NME (% of eye distance)", ylim=(0, None))
-    ax.legend()
+    ax.set(title="validation error", xlabel="epoch", ylabel="NME (% of eye distance)")
+    _log_axis(ax)
+    _legend_beside(ax)
 
 
 def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figure:
@@ -213,7 +221,7 @@ def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figu
     ax.set(xlabel="error (% of the outer-eye-corner distance)", ylabel="faces at or below (%)", ylim=(0, 101))
     ax.set_xlim(0, 100 * up_to)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
+    _legend_beside(ax)
     return _finish(figure)
 
 
@@ -309,10 +317,23 @@ def show_curves(panels: dict[str, dict[str, pd.Series]]) -> Figure:
     for ax, (label, curves) in zip(axes.ravel(), panels.items(), strict=True):
         for name, values in curves.items():
             ax.plot(np.arange(1, len(values) + 1), values, "o-", markersize=3, label=name)
-        ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(fontsize=8)
+        _log_axis(ax)
+    _legend_beside(ax)
     return _finish(figure)
+
+
+def _log_axis(ax):
+    """Errors fall by parts of themselves; ticks are plain numbers at 1, 2 and 5."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend_beside(ax):
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # not on the curves
 
 
 def _finish(figure: Figure) -> Figure:

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 import metrics
 from benchmarks.compare import trained
-from data_load import find_data, person_split
+from data_load import find_data
 from detector_architectures.haar import ATTEMPTS, HaarDetector
 from geometry import tight_box
-from ibug_300w import load_ibug
+from ibug_300w import load_ibug, split_photos
 from pipeline import FacePipeline
 from protocol import HELD_OUT, RESULTS, splits
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Measure and write."""
     everyone, unseen = splits(find_data()[0])
     faces = load_ibug()[0]
-    faces = faces.subset(person_split(faces.photos, HELD_OUT)[0])
+    faces, _ = split_photos(faces, HELD_OUT)
     faces = faces.subset(np.flatnonzero(~faces.mirrored))
     photos = {
         "course, training": (unseen, unseen.training[0].subset(range(0, len(unseen.training[0]), 7))),

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 import ibug_300w
-from data_load import DataError, person_split
+from data_load import DataError
 from ibug_300w import (
     FaceCuts,
     IbugFaces,
@@ -13,7 +13,9 @@ from ibug_300w import (
     load_ibug_test,
     photo_of,
     read_dlib_xml,
+    split_photos,
     transform_box,
+    twins,
     write_submission,
 )
 from landmarks import MIRROR
@@ -124,6 +126,18 @@ def test_pictures_of_one_photo_belong_together(file, photo):
     assert photo_of(file) == photo
 
 
+def test_a_photo_that_is_learned_from_is_not_measured_under_another_name(tmp_path):
+    names = sorted(set().union(*twins()) | {f"image_{number}" for number in range(1000, 1100)})
+    entries = "".join(picture(f"{name}.jpg", FACE) for name in names)
+    (tmp_path / "t.xml").write_text(f"{HEAD}{entries}</images></dataset>")
+    for name in names:
+        (tmp_path / f"{name}.jpg").touch()
+    seen, held_out = split_photos(IbugFaces(tmp_path / "t.xml"))
+    assert len(seen) == round(0.8 * len(names)) and 20 <= len(held_out) < 0.2 * len(names)
+    for group in twins():
+        assert not (group & set(seen.photos) and group & set(held_out.photos))
+
+
 def test_a_split_by_photo_leaks_no_copy_and_no_second_face(tmp_path):
     Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(tmp_path / "x.jpg")
     names = [f"afw/{n}_{face}{copy}.jpg" for n in range(30) for face in (1, 2) for copy in ("", "_mirror")]
@@ -132,7 +146,7 @@ def test_a_split_by_photo_leaks_no_copy_and_no_second_face(tmp_path):
         (tmp_path / name).hardlink_to(tmp_path / "x.jpg")
     (tmp_path / "t.xml").write_text(f"{HEAD}{''.join(picture(n, FACE) for n in names)}</images></dataset>")
     faces = IbugFaces(tmp_path / "t.xml")
-    kept, held_out = (faces.subset(positions) for positions in person_split(faces.photos, 0.2))
+    kept, held_out = split_photos(faces, 0.2)
     assert len(held_out) == 24 and len(kept) == 96 and not set(kept.photos) & set(held_out.photos)
     numbers = [{name.split("_")[0] for name in np.array(part.names)[part.indices]} for part in (kept, held_out)]
     assert not numbers[0] & numbers[1]
