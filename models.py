@@ -15,12 +15,12 @@ from landmarks import MIRROR, NUM_KEYPOINTS
 class Expects:
     """What a network expects of its input and means by its output; saved inside its weights file.
 
-    size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix);
+    size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix), None for whole frames;
     mean, std: of the keypoint normalisation (data_load.Normalize); scheme: which points; color: RGB, not gray.
     """
 
     size: int = 224
-    margin: float = 0.25
+    margin: float | None = 0.25
     mean: float = 100.0
     std: float = 50.0
     scheme: str = "ibug-68"
@@ -307,11 +307,22 @@ def write_atomically(content: dict, path: str | Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def network_name(model: nn.Module) -> str:
+    """The name by which load_model finds the network's class; raises DataError for one that it would not find."""
+    name = type(model).__name__
+    if NETWORKS.get(name) is not type(model):
+        raise DataError(f"{name}: load_model does not know this network, add it to models.NETWORKS")
+    return name
+
+
 def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch.float32) -> None:
-    """Save weights (torch.float16 for those that ship), the network's name and what it expects."""
+    """Save weights (torch.float16 for those that ship), the network's name and what it expects.
+
+    Raises DataError for a network that is not in NETWORKS and when the file cannot be written.
+    """
     weights = {k: v.detach().cpu().to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     content = {
-        "network": type(model).__name__,
+        "network": network_name(model),
         "num_keypoints": model.num_keypoints,
         "expects": asdict(expects),
         "weights": weights,

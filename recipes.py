@@ -27,6 +27,7 @@ from models import AccurateNet, BatchNormNet, Expects, FastNet, Net, initialize
 LABEL_SHIFT = 0.016
 
 EXPECTS = Expects()
+EXPECTS_FRAMES = Expects(margin=None)
 NORMALIZE = Normalize(EXPECTS.mean, EXPECTS.std)
 
 
@@ -80,7 +81,7 @@ class Recipe:
     first: "Recipe | None" = None
 
     def __str__(self):
-        sees = "whole frames" if self.transform is WHOLE_FRAME else "augmented face crops"
+        sees = "whole frames" if self.expects.margin is None else "augmented face crops"
         rate = f"{self.lr:g}{' in one cycle' if self.one_cycle else ''}"
         if self.first:
             return f"{self.first}; then {self.epochs} epochs on larger crops, hardly augmented, at {rate}"
@@ -168,6 +169,7 @@ RECIPES = {
         one_cycle=False,
         epochs=3,
         batch_size=10,
+        expects=EXPECTS_FRAMES,
     ),
     # The coursework's most copied better answer; published with 50 epochs, an hour on two cores.
     "course-batchnorm": Recipe(
@@ -181,6 +183,7 @@ RECIPES = {
         one_cycle=False,
         epochs=4,
         batch_size=64,
+        expects=EXPECTS_FRAMES,
     ),
     "face-crops": FACE_CROPS,
     "batchnorm-crops": replace(FACE_CROPS, network=BatchNormNet, he_start=False),

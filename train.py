@@ -22,7 +22,7 @@ from tqdm import tqdm
 import metrics
 import protocol
 from data_load import DataError, Normalize, find_data
-from models import save_model, write_atomically
+from models import network_name, save_model, write_atomically
 from recipes import EXPECTS, RECIPES, Recipe, course_data
 
 OPTIMIZERS = {
@@ -95,8 +95,9 @@ def to_device(batch: dict, device: torch.device) -> tuple[torch.Tensor, torch.Te
     return images, batch["keypoints"].to(device, non_blocking=True)
 
 
-def train_one_epoch(model, loader, loss_function, optimizer, scheduler, device, progress=False) -> float:
+def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress=False) -> float:
     """One pass over the training data; returns the mean loss per coordinate."""
+    device = next(model.parameters()).device
     model.train()
     total = 0.0
     for batch in tqdm(loader, leave=False, disable=not progress):
@@ -184,26 +185,26 @@ def fit(
     loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
     made for this model; one_cycle lets the rate rise to lr and fall to zero within the run (Smith and Topin,
     arXiv:1708.07120). With a `checkpoint` path every epoch is saved, and the same call goes on where it
-    stopped; the result is that of an uninterrupted run, since every epoch is seeded by (seed, epoch).
+    stopped (DataError for another call's); the result is that of an uninterrupted run: (seed, epoch) seeds each epoch.
     Ctrl-C ends training early and keeps the best weights so far. `progress` draws a bar (not in notebooks).
     error: NME per face of (predicted, true), (N,); None for points that have no eye corners; print_every: epochs.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """
-    device = device or best_device()
     keep_freed_memory()
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device or best_device(), memory_format=torch.channels_last)
     loss_function = LOSSES[loss]() if isinstance(loss, str) else loss
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
     loader = DataLoader(training_data, batch_size, shuffle=True)
     scheduler = OneCycleLR(optimizer, lr, total_steps=epochs * len(loader)) if one_cycle else None
-    run = _Run(model, optimizer, scheduler, checkpoint)
+    asked = checkpoint and _asked(model, optimizer, loader, loss, lr=lr, epochs=epochs, one_cycle=one_cycle, seed=seed)
+    run = _Run(model, optimizer, scheduler, checkpoint, asked)
     try:
         for epoch in range(len(run.history) + 1, epochs + 1):
             torch.manual_seed(1_000_003 * seed + epoch)
             start = time.perf_counter()
-            training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, device, progress)
+            training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress)
             row = {"epoch": epoch, "training loss": training_loss}
             row |= validate(model, validation_data, loss_function, error, batch_size)
             row["seconds"] = time.perf_counter() - start
@@ -217,14 +218,30 @@ def fit(
     return pd.DataFrame(run.history)
 
 
+def _asked(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
+    """What tells a run from others, in words: its settings, and of its data the size and the first batch's numbers."""
+    torch.manual_seed(numbers["seed"])
+    batch = next(iter(loader))
+    asked = {
+        "network": type(model).__name__,
+        "loss": loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__),
+        "optimizer": type(optimizer).__name__,
+        "batch size": loader.batch_size,
+        **numbers,
+        "training samples": len(loader.dataset),
+        "first batch": f"{batch['image'].std():.4g} and {batch['keypoints'].mean():.4g}",
+    }
+    return {name: str(value) for name, value in asked.items()}
+
+
 class _Run:
     """What must survive an interruption: weights, optimiser, schedule, history and the best weights so far."""
 
-    def __init__(self, model, optimizer, scheduler, checkpoint):
+    def __init__(self, model, optimizer, scheduler, checkpoint, asked):
         self.parts = {"weights": model, "optimizer": optimizer}
         if scheduler:
             self.parts["scheduler"] = scheduler
-        self.checkpoint = checkpoint
+        self.checkpoint, self.asked = checkpoint, asked
         self.history, self.best_weights = [], _copy(model.state_dict())
         if checkpoint and Path(checkpoint).exists():
             self._resume()
@@ -236,12 +253,15 @@ class _Run:
         self.history.append(row)
         if self.checkpoint:
             state = {name: part.state_dict() for name, part in self.parts.items()}
-            state |= {"history": self.history, "best_weights": self.best_weights}
+            state |= {"history": self.history, "best_weights": self.best_weights, "asked": self.asked}
             write_atomically(state, self.checkpoint)
 
     def _resume(self):
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            was = state["asked"]
+            if other := [f"{name} {was[name]}, not {now}" for name, now in self.asked.items() if was[name] != now]:
+                raise ValueError("; ".join(other))
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             self.history, self.best_weights = state["history"], state["best_weights"]
@@ -254,6 +274,17 @@ def _copy(weights):
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
+def stage_checkpoints(recipe: Recipe, path: str | Path) -> list[Path]:
+    """Of each stage: `path` with the ending .checkpoint, then .2.checkpoint."""
+    return [Path(path).with_suffix(f"{end}.checkpoint") for end in ("", ".2")[: len(recipe.stages)]]
+
+
+def delete(files: list[Path]) -> None:
+    """Those that are there."""
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
 def run_recipe(
     recipe: Recipe, training, validation=None, seed: int = 0, checkpoint: str | Path | None = None, **more
 ) -> tuple[nn.Module, pd.DataFrame]:
@@ -263,10 +294,12 @@ def run_recipe(
     """
     model, histories = recipe.build(seed), []
     parts = training if isinstance(training, tuple) else (training,)
-    for number, stage in enumerate(recipe.stages, 1):
+    paths = stage_checkpoints(recipe, checkpoint) if checkpoint else [None] * len(recipe.stages)
+    if checkpoint and not paths[0].is_file():
+        delete(paths)  # a second stage that is left alone went on from another first one
+    for stage, path in zip(recipe.stages, paths, strict=True):
         data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
         held_out = validation and validation.with_transform(stage.transform)
-        path = checkpoint and Path(checkpoint).with_suffix(".checkpoint" if number == 1 else f".{number}.checkpoint")
         histories.append(fit(model, data, held_out, **stage.settings(), seed=seed, checkpoint=path, **more))
         if len(histories[-1]) < stage.epochs:  # Ctrl-C
             break
@@ -274,24 +307,62 @@ def run_recipe(
     return model, history.assign(epoch=history.index + 1)
 
 
+def train_and_save(
+    recipe: Recipe, path: Path, training, validation=None, seed: int = 0, dtype=torch.float16
+) -> nn.Module | None:
+    """run_recipe into a weights file, with its checkpoints beside it until that is written; None after Ctrl-C.
+
+    Half-trained weights never take the place of finished ones. Raises DataError, before it trains, for a network
+    that load_model would not know.
+    """
+    network_name(recipe.network())
+    model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, progress=True)
+    if len(history) < recipe.total_epochs:
+        return None
+    save_model(model, path, recipe.expects, dtype)
+    delete(stage_checkpoints(recipe, path))
+    return model
+
+
+def real_splits(root: Path, about: str) -> list[protocol.Split]:
+    """protocol.splits of find_data's answer; raises DataError for anything but the course's frames and 300-W."""
+    if about.startswith("YouTube Faces"):
+        splits = protocol.splits(root)
+        about = splits[0].about
+        if "faces of 300-W" in about:
+            return splits
+    raise DataError(f"this needs the course's frames and 300-W, not {about}")
+
+
+def default_output(name: str, recipe: Recipe, seed: int) -> Path:
+    """saved_models/NAME.pt, which may be a file that ships, for the recipe as it is; else a name that says how not."""
+    epochs = "" if recipe.epochs == RECIPES[name].epochs else f"-{recipe.epochs}"
+    return SAVED_MODELS / f"{name}{epochs}{f'-seed{seed}' if seed else ''}.pt"
+
+
+def positive_integer(text: str) -> int:
+    """For argparse: a whole number above zero."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main() -> None:
     """Train a recipe, save the weights, measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's (of its last stage)")
+    parser.add_argument("--epochs", type=positive_integer, help="instead of the recipe's (of its last stage)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="weights file (default: saved_models/RECIPE.pt)")
+    parser.add_argument("--output", type=Path, help="weights file (default: in saved_models/, named after all this)")
     args = parser.parse_args()
     recipe = RECIPES[args.recipe]
-    if args.epochs:
-        recipe = replace(recipe, epochs=args.epochs)
-    output = args.output or SAVED_MODELS / f"{args.recipe}.pt"
-    checkpoint = output.with_suffix(".checkpoint")
+    recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
+    output = args.output or default_output(args.recipe, recipe, args.seed)
 
     root, about = find_data()
-    print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {checkpoint}")
+    print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
     if recipe.ships:
-        split = protocol.splits(root)[0]
+        split = real_splits(root, about)[0]
         print(f"300-W: {split.about}")
         training, validation = split.faces(recipe), None
         tests = {name: test.crops(test.boxes("exact"), recipe.transform) for name, test in split.tests.items()}
@@ -299,10 +370,10 @@ def main() -> None:
         training, validation, test = course_data(root)
         tests = {"validation": validation, "test": test}
         tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
-    model, history = run_recipe(recipe, training, validation, args.seed, checkpoint=checkpoint, progress=True)
-    if len(history) < recipe.total_epochs:  # Ctrl-C: half-trained weights must not take the place of those that ship
+    dtype = torch.float16 if recipe.ships else torch.float32
+    model = train_and_save(recipe, output, training, validation, args.seed, dtype)
+    if model is None:  # Ctrl-C
         return
-    save_model(model, output, recipe.expects, torch.float16 if recipe.ships else torch.float32)
     print(f"weights: {output}")
     for name, data in tests.items():
         numbers = evaluate(model, data, recipe.expects)

@@ -24,7 +24,7 @@ from models import Expects, count_parameters
 from pipeline import Face, FacePipeline
 from protocol import RESULTS, merge_rows
 from recipes import face_input
-from train import fit, predict
+from train import fit, positive_integer, predict
 from transfer_models import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
 
 MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
@@ -149,7 +149,7 @@ def main() -> None:
     """Train one network for longer and add its row and its curve to results/."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=LONGER)
-    parser.add_argument("epochs", type=int)
+    parser.add_argument("epochs", type=positive_integer)
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the table and the curves")
     args = parser.parse_args()
     training, validation, about = split_faces()
@@ -164,6 +164,7 @@ def main() -> None:
     row["NME %, mirror averaged"] = errors(predict_in_photos(MirrorAveraged(model), validation), validation)["NME %"]
     merge_rows(pd.DataFrame([keys | row]).round(3), args.output / "ibug_longer.csv", list(keys))
     merge_rows(history.assign(**keys).round(4), args.output / "ibug_longer_curves.csv", [*keys, "epoch"])
+    checkpoint.unlink()
     print(pd.DataFrame([keys | row]).T.to_string(header=False))
 
 

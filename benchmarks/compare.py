@@ -19,15 +19,15 @@ import torch
 from torch.utils.data import ConcatDataset
 
 import metrics
-from data_load import ROOT, find_data
+from data_load import ROOT, DataError, find_data
 from detector_architectures.haar import HaarDetector
 from geometry import crop_matrix, tight_box, transform_points, warp
 from ibug_300w import transform_box
-from models import load_model, save_model
+from models import load_model
 from pipeline import FacePipeline
-from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, splits
-from recipes import FACE_CROP, RECIPES, WHOLE_FRAME
-from train import SAVED_MODELS, predict, run_recipe
+from protocol import RESULTS, HeldOut, Split, merge_rows, numbers
+from recipes import FACE_CROP, RECIPES
+from train import SAVED_MODELS, predict, real_splits, train_and_save
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)
@@ -53,19 +53,15 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
     if epochs:
         recipe, stem = replace(recipe, epochs=epochs), f"{name}-{epochs}"
     path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{stem}.pt"
-    if not path.is_file():
-        checkpoint = path.with_suffix(".checkpoint")
-        model, history = run_recipe(recipe, split.faces(recipe), checkpoint=checkpoint, progress=True)
-        if len(history) < recipe.total_epochs:
-            raise SystemExit(1)  # Ctrl-C; fit has said how far it came
-        save_model(model, path, recipe.expects, torch.float16)
+    if not path.is_file() and train_and_save(recipe, path, split.faces(recipe)) is None:
+        raise SystemExit(1)  # Ctrl-C; fit has said how far it came
     return load_model(path)
 
 
 def network(name: str, split: Split, epochs: int | None = None) -> Answer:
     """What the network of a recipe answers."""
     model, transform = trained(name, split, epochs), RECIPES[name].transform
-    sees_boxes = transform is not WHOLE_FRAME
+    sees_boxes = RECIPES[name].expects.margin is not None
     return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
 
 
@@ -196,12 +192,12 @@ def main() -> None:
     """Train what is missing, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--splits", nargs="+", default=["all", "unseen"])
+    parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
     root, about = find_data()
     print(f"data: {about}")
     detector = HaarDetector()
-    for split in (split for split in splits(root) if split.name in args.splits):
+    for split in (split for split in real_splits(root, about) if split.name in args.splits):
         boxes = {
             (name, kind): test.boxes(kind, detector)
             for name, test in split.tests.items()
@@ -214,4 +210,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DataError as error:
+        raise SystemExit(str(error)) from None

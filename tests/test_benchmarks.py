@@ -6,8 +6,8 @@ from torch import nn
 
 from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
-from benchmarks.compare import measure, tree_input
-from data_load import FacialKeypointsDataset
+from benchmarks.compare import main, measure, network, tree_input
+from data_load import DataError, FacialKeypointsDataset
 from geometry import tight_box
 from protocol import HeldOut, Split
 from recipes import PARTS_OF_128
@@ -76,6 +76,22 @@ def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(fra
     for name, looks in (("accurate", 1), ("accurate, second look", 2)):
         ((row,), _) = measure(name, split, boxes)
         assert row["NME %"] == pytest.approx(100 * np.mean([error(k["keypoints"], looks) for k in test]), rel=1e-3)
+
+
+def test_a_network_of_whole_frames_sees_no_boxes(monkeypatch):
+    monkeypatch.setattr("benchmarks.compare.trained", lambda *_: nn.Identity())
+    assert not network("course-mse", None).sees_boxes and not network("course-mse", None).model
+    assert network("face-crops", None).sees_boxes and network("face-crops", None).model
+
+
+@pytest.mark.parametrize(("splits", "error"), [("all", DataError), ("al", SystemExit)])
+def test_the_table_is_of_real_faces_and_of_splits_that_there_are(splits, error, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.compare.find_data", lambda: (drawn, "drawn faces"))
+    monkeypatch.setattr("benchmarks.compare.RESULTS", tmp_path)
+    monkeypatch.setattr("sys.argv", ["compare.py", "--rows", "mean face", "--splits", splits])
+    with pytest.raises(error):
+        main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_knows_its_errors_has_a_rank_correlation_of_one_and_a_guessing_one_of_none():

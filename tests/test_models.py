@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from augment import FaceCrop
 from data_load import DataError
 from landmarks import MIRROR
 from models import (
@@ -19,6 +20,7 @@ from models import (
     save_model,
     soft_argmax,
 )
+from recipes import RECIPES
 
 NETS = [Net, BatchNormNet]
 
@@ -85,6 +87,24 @@ def test_a_saved_model_gives_equal_outputs_and_knows_what_it_expects(network, tm
     assert again.expects == expects and not again.training
     torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_a_network_that_load_model_would_not_find_is_not_saved(tmp_path):
+    class MyNet(Net):
+        pass
+
+    for network in (MyNet(), type("Net", (nn.Linear,), {"num_keypoints": 68})(1, 1)):  # the second by its name only
+        with pytest.raises(DataError, match="Net: load_model does not know .* add it to models.NETWORKS"):
+            save_model(network, tmp_path / "net.pt", Expects())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_whole_frames_says_so_in_its_file(tmp_path):
+    recipe = RECIPES["course-mse"]
+    save_model(recipe.build(), tmp_path / "net.pt", recipe.expects)
+    assert load_model(tmp_path / "net.pt").expects.margin is None
+    cuts = {name: isinstance(recipe.transform.transforms[0], FaceCrop) for name, recipe in RECIPES.items()}
+    assert cuts == {name: recipe.expects.margin is not None for name, recipe in RECIPES.items()}
 
 
 def test_half_precision_halves_the_file_and_barely_moves_a_point(tmp_path):

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,19 @@ from torch.utils.data import ConcatDataset
 from data_load import DataError, FacialKeypointsDataset
 from models import BatchNormNet, Net, SureNet, initialize
 from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
-from train import LOSSES, SpreadLoss, evaluate, fit, main, predict, run_recipe
+from train import (
+    LOSSES,
+    SAVED_MODELS,
+    SpreadLoss,
+    default_output,
+    evaluate,
+    fit,
+    main,
+    predict,
+    real_splits,
+    run_recipe,
+    train_and_save,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +112,48 @@ class InterruptedLoss:
 
 
 @pytest.mark.parametrize("one_cycle", [False, True])
-def test_a_resumed_run_equals_an_uninterrupted_one(one_cycle, faces, tmp_path, capsys):
+def test_a_resumed_run_equals_an_uninterrupted_one(one_cycle, faces, tmp_path, capsys, monkeypatch):
     augmented = faces.with_transform(FACE_CROP_TRAINING)
     arguments = dict(epochs=4, lr=1e-3, batch_size=5, seed=3, one_cycle=one_cycle)
     whole, again, checkpoint = small_model(), small_model(), tmp_path / "run.pt"
     expected = fit(whole, augmented, faces, "mse", **arguments)
-    early = fit(small_model(), augmented, faces, InterruptedLoss(at=14), checkpoint=checkpoint, **arguments)
+    interrupted = InterruptedLoss(at=14)
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "mse", lambda: interrupted)
+        early = fit(small_model(), augmented, faces, "mse", checkpoint=checkpoint, **arguments)
     assert len(early) == 2 and "interrupted: 2 of 4 epochs are done" in capsys.readouterr().out
     history = fit(again, augmented, faces, "mse", checkpoint=checkpoint, **arguments)
     torch.testing.assert_close(again.state_dict(), whole.state_dict())
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(history["training loss"], expected["training loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"loss": "mse"}, "loss smooth_l1, not mse"),
+        ({"loss": nn.functional.l1_loss}, "loss smooth_l1, not l1_loss"),
+        ({"optimizer": "sgd"}, "optimizer Adam, not SGD"),
+        ({"lr": 1e-3}, "lr 0.0001, not 0.001"),
+        ({"epochs": 3}, "epochs 2, not 3"),
+        ({"epochs": 3, "one_cycle": True}, "epochs 2, not 3; one_cycle False, not True"),
+        ({"batch_size": 4}, "batch size 8, not 4"),
+        ({"training_data": [0, 1, 2, 3]}, "training samples 8, not 4"),
+        ({"training_data": range(8, 16)}, "first batch .*, not "),
+        ({"training_data": FACE_CROP_TRAINING}, "first batch .*, not "),
+        ({"model": BatchNormNet()}, "network Small, not BatchNormNet"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_one_sentence_that_says_what_differs(change, told, faces, eight, tmp_path):
+    checkpoint = tmp_path / "run.checkpoint"
+    fit(small_model(), eight, epochs=2, batch_size=8, checkpoint=checkpoint)
+    data = change.get("training_data", range(8))
+    other = eight.with_transform(data) if data is FACE_CROP_TRAINING else faces.subset(data)
+    asked = {"model": small_model(), "epochs": 2, "batch_size": 8} | change | {"training_data": other}
+    with pytest.raises(DataError, match=rf"run.checkpoint: not a checkpoint of this run \(.*{told}.*\); delete it"):
+        fit(**asked, checkpoint=checkpoint)
+    assert len(fit(small_model(), eight, epochs=2, batch_size=8, checkpoint=checkpoint)) == 2, "it is as it was"
 
 
 def test_another_seed_is_another_run(faces):
@@ -194,7 +239,74 @@ def test_an_interrupted_script_does_not_replace_finished_weights(drawn, tmp_path
     assert weights.read_bytes() == b"finished"
 
 
-def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_path):
+def test_checkpoints_are_gone_when_the_weights_are_saved_and_not_before(eight, tmp_path, monkeypatch):
+    fast, weights = RECIPES["fast"], tmp_path / "fast.pt"
+    recipe = replace(fast, epochs=1, batch_size=4, first=replace(fast.first, epochs=1, batch_size=4))
+    (tmp_path / "fast-3.checkpoint").touch()  # of another run
+    interrupted = InterruptedLoss(at=4, loss="spread")
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "spread", lambda: interrupted)
+        assert train_and_save(recipe, weights, eight) is None
+    assert not weights.exists() and (tmp_path / "fast.checkpoint").exists()
+    train_and_save(recipe, weights, eight)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["fast-3.checkpoint", "fast.pt"]
+
+
+def test_a_second_stage_whose_first_is_trained_anew_is_trained_anew(eight, tmp_path):
+    fast, checkpoint = RECIPES["fast"], tmp_path / "fast.checkpoint"
+    recipe = replace(fast, epochs=1, batch_size=4, first=replace(fast.first, epochs=1, batch_size=4))
+    run_recipe(recipe, eight, checkpoint=checkpoint)
+    checkpoint.unlink()
+    other = replace(recipe, first=replace(recipe.first, lr=1e-4))
+    again, fresh = run_recipe(other, eight, checkpoint=checkpoint)[0], run_recipe(other, eight)[0]
+    torch.testing.assert_close(again.state_dict(), fresh.state_dict())
+
+
+def test_a_network_that_could_not_be_loaded_is_not_trained(eight, tmp_path):
+    with pytest.raises(DataError, match="Small: .* add it to models.NETWORKS"):
+        train_and_save(replace(RECIPES["face-crops"], network=Small), tmp_path / "net.pt", eight)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("course", "photos"),
+    [("drawn faces in data/", ""), ("YouTube Faces frames", "24 drawn faces, since there is no 300-W")],
+)
+def test_weights_that_ship_are_made_of_real_faces_only(course, photos, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.SAVED_MODELS", tmp_path)
+    monkeypatch.setattr("train.find_data", lambda: (drawn, course))
+    monkeypatch.setattr("train.protocol.splits", lambda root: [SimpleNamespace(about=photos)])
+    monkeypatch.setattr("sys.argv", ["train.py", "fast"])
+    with pytest.raises(DataError, match=f"needs the course's frames and 300-W, not {photos or course}"):
+        main()
+    assert not list(tmp_path.iterdir())
+
+
+def test_real_faces_are_taken_for_real(monkeypatch):
+    real = [SimpleNamespace(about="6666 faces of 300-W in 2000 photos")]
+    monkeypatch.setattr("train.protocol.splits", lambda root: real)
+    assert real_splits("data", "YouTube Faces frames in the course's layout") is real
+
+
+def test_only_the_recipe_as_it_is_goes_to_the_file_that_ships():
+    accurate = RECIPES["accurate"]
+    other = replace(accurate, epochs=3)
+    paths = [default_output("accurate", *run) for run in ((accurate, 0), (other, 0), (accurate, 1), (other, 1))]
+    assert [path.name for path in paths] == [
+        "accurate.pt", "accurate-3.pt", "accurate-seed1.pt", "accurate-3-seed1.pt",
+    ]  # fmt: skip
+    assert {path.parent for path in paths} == {SAVED_MODELS}
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "2.5"])
+def test_no_epochs_at_all_is_a_mistake(epochs, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", "face-crops", f"--epochs={epochs}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert re.search(f"--epochs: invalid .*{epochs}", capsys.readouterr().err)
+
+
+def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_path, monkeypatch):
     seen = []
 
     def nearly_as_it_is(sample):
@@ -206,10 +318,12 @@ def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_pat
     recipe = replace(fast, training_transform=nearly_as_it_is, epochs=2, batch_size=4, first=first)
     model, history = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert history["epoch"].tolist() == [1, 2, 3] and recipe.total_epochs == 3
-    assert len(seen) == 2 * len(eight)
+    assert len(seen) == 2 * len(eight) + recipe.batch_size  # whose first batch is noted in the checkpoint
 
     (tmp_path / "run.2.checkpoint").unlink()
-    early = replace(recipe, loss=InterruptedLoss(at=4, loss="spread"))
-    assert len(run_recipe(early, eight, checkpoint=tmp_path / "run.checkpoint")[1]) == 2
+    interrupted = InterruptedLoss(at=4, loss="spread")  # the finish has two batches an epoch
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, "spread", lambda: interrupted)
+        assert len(run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")[1]) == 2
     again, _ = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert torch.equal(again.head.weight, model.head.weight)

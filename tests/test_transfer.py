@@ -295,3 +295,12 @@ def test_a_run_goes_on_from_the_weights_of_another(faces, monkeypatch):
     fresh, _ = transfer.build_and_train("resnet18", few, few, epochs=0)
     weights = [network.resnet.conv1.weight for network in (start, model, fresh)]
     assert len(history) == 0 and weights[0].equal(weights[1]) and not weights[0].equal(weights[2])
+
+
+def test_the_scripts_checkpoint_is_gone_when_its_rows_are_written(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "ROOT", tmp_path)
+    monkeypatch.setattr(transfer, "split_faces", lambda: (faces.subset(range(4)), faces.subset(range(4, 8)), "drawn"))
+    monkeypatch.setattr(transfer, "build", lambda name: TransferNet(name, size=64))
+    monkeypatch.setattr("sys.argv", ["transfer.py", "resnet18", "1", "--output", str(tmp_path / "rows")])
+    transfer.main()
+    assert len(list((tmp_path / "rows").iterdir())) == 2 and not list((tmp_path / "saved_models").iterdir())
