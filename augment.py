@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import torch
 
+from data_load import moved
 from geometry import (
     compose,
     crop_matrix,
@@ -29,11 +30,7 @@ def normal(sigma: float) -> float:
 def warp_sample(sample: dict, matrix: np.ndarray, size: tuple, mirrored: bool = False, mirror_table=MIRROR) -> dict:
     """Move image and keypoints by the same 2x3 matrix; `mirrored` renames left and right points by the table."""
     keypoints = transform_points(matrix, sample["keypoints"])
-    moved = sample | {"image": warp(sample["image"], matrix, size), "keypoints": keypoints}
-    if mirrored:
-        moved["keypoints"] = keypoints[mirror_table]
-    moved.pop("box", None)  # it was a box in the old picture
-    return moved
+    return moved(sample, warp(sample["image"], matrix, size), keypoints[mirror_table] if mirrored else keypoints)
 
 
 class RandomAffine:
@@ -41,7 +38,7 @@ class RandomAffine:
 
     rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
     size; mirror: probability, with the mirror table of the points' scheme (68 points unless another is given).
-    Draws beyond two sigma are cut off, so that no face leaves the picture.
+    Draws beyond two sigma are cut off, so that hardly any point leaves the crop.
     """
 
     def __init__(self, rotation=8.0, scale=0.06, shift=0.03, mirror=0.5, mirror_table=MIRROR):

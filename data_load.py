@@ -18,8 +18,14 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from geometry import resize, resize_matrix, transform_points
+from tools.download_data import COURSE, text_sha256
 
 ROOT = Path(__file__).resolve().parent
+
+# A phone takes 200 megapixels; Pillow warns above half as many as it refuses, and nobody needs to hear that.
+MAX_MEGAPIXELS = 300
+Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class DataError(ValueError):
@@ -34,13 +40,22 @@ def find_data() -> tuple[Path, str]:
     asked = os.environ.get("KEYPOINTS_DATA")
     folder = Path(asked) if asked else ROOT / "data"
     if (folder / "training_frames_keypoints.csv").is_file():
-        return folder, "YouTube Faces frames in the course's layout"
+        return folder, _whose_frames(folder)
     if asked:
         raise DataError(f"KEYPOINTS_DATA={asked}: no training_frames_keypoints.csv there; name the unpacked data")
     from synthetic_faces import write_dataset  # only when it is needed: the real data does without
 
     drawn = write_dataset(ROOT / "build" / "drawn_faces")
     return drawn, "drawn faces, since there is no data/ folder (`make data` fetches the real frames)"
+
+
+def _whose_frames(folder):
+    from synthetic_faces import MARKER
+
+    table = folder / "training_frames_keypoints.csv"
+    if text_sha256(table) == COURSE.csv_sha256[table.name]:
+        return "YouTube Faces frames in the course's layout"
+    return f"{'drawn faces' if (folder / MARKER).is_file() else 'your own frames'} in {folder}"
 
 
 def find_folder(name: str) -> Path | None:
@@ -53,34 +68,73 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     """Read any picture as upright RGB uint8: colour, gray, RGBA, palette, CMYK or 16 bits a channel.
 
     The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
-    Raises DataError for a missing, unreadable or truncated file.
+    Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            return np.array(picture.convert("RGB"))
+        with Image.open(path) as picture:
+            return _upright_rgb(picture)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: not a readable picture ({error})") from None
+
+
+def _upright_rgb(picture):
+    """A Pillow image as read_image returns it; raises ValueError where nothing says which number is white."""
+    # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.
+    if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
+        raise ValueError("it has 32 bits a channel, save it with 8 or 16")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return np.array(picture.convert("RGB"))
+
+
+def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
+    """A path or Pillow image (see read_image), or an array that is RGB, RGBA or gray, uint8 or uint16, as RGB uint8.
+
+    Raises DataError for anything else.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        try:
+            return _upright_rgb(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"an image that Pillow cannot read ({error})") from None
+    image = np.asarray(image)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise DataError(f"an image of shape {image.shape} and type {image.dtype}: expected RGB uint8 (H, W, 3)")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if image.shape[2] not in (3, 4):
+        raise DataError(f"an image with {image.shape[2]} channels: expected gray, RGB or RGBA")
+    return np.ascontiguousarray(image[..., :3])
 
 
 def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray]:
     """File names and keypoints (N, K, 2) of a CSV: a name, then x0, y0, x1, y1, ... in every row.
 
-    Raises DataError that names file and row (counted from 1 below the header) for a wrong row.
+    Raises DataError that names the file, and the row (counted from 1 below the header) where one is wrong.
     """
     try:
         with open(csv_file, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
     except FileNotFoundError:
         raise DataError(f"{csv_file}: no such file; `make data` fetches it") from None
+    except OSError as error:
+        raise DataError(f"{csv_file}: not a readable file ({error.strerror})") from None
     except (ValueError, csv.Error):
         raise DataError(f"{csv_file}: not a CSV file with a header row") from None
+    if not rows:
+        raise DataError(f"{csv_file}: no rows below its header")
     expected = len(header) - 1
+    if expected < 2 or expected % 2:
+        raise DataError(f"{csv_file}: the header names {expected} numbers, expected x and y of every keypoint")
     for number, row in enumerate(rows, start=1):
         if len(row) - 1 != expected:
             where = f'{csv_file}: row {number} ("{row[0] if row else ""}")'
@@ -93,7 +147,10 @@ def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray]:
             raise DataError(f'{csv_file}: row {number} ("{row[0]}"): {error}') from None
         if not np.isfinite(numbers[number - 1]).all():
             raise DataError(f'{csv_file}: row {number} ("{row[0]}") holds a number that is not finite')
-    return [row[0] for row in rows], numbers.reshape(len(rows), -1, 2)
+    keypoints = numbers.reshape(len(rows), -1, 2)
+    for number in np.flatnonzero((keypoints == keypoints[:, :1]).all(axis=(1, 2)) & (expected > 2)):
+        raise DataError(f'{csv_file}: row {number + 1} ("{rows[number][0]}") has all its keypoints in one spot')
+    return [row[0] for row in rows], keypoints
 
 
 class KeypointsDataset(Dataset):
@@ -180,6 +237,11 @@ def person_split(people: np.ndarray, fraction: float = 0.2, seed: int = 0) -> tu
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def moved(sample: dict, image, keypoints) -> dict:
+    """The sample with another image and its keypoints, and without `box`, which was one in the old image."""
+    return {key: value for key, value in sample.items() if key != "box"} | {"image": image, "keypoints": keypoints}
+
+
 class Resize:
     """Resize to exactly (h, w), or to size x size; the aspect ratio may change."""
 
@@ -189,7 +251,7 @@ class Resize:
     def __call__(self, sample):
         old, new = sample["image"].shape[1::-1], self.size[::-1]
         keypoints = transform_points(resize_matrix(old, new), sample["keypoints"])
-        return sample | {"image": resize(sample["image"], new), "keypoints": keypoints}
+        return moved(sample, resize(sample["image"], new), keypoints)
 
 
 class Rescale:
@@ -219,8 +281,7 @@ class _Crop:
             raise ValueError(f"{wanted}: the picture is only {height}x{width} (h x w); Rescale it first")
         top, left = self.offset(height - self.size[0]), self.offset(width - self.size[1])
         image = sample["image"][top : top + self.size[0], left : left + self.size[1]]
-        keypoints = sample["keypoints"] - np.array([left, top], np.float32)
-        return sample | {"image": image, "keypoints": keypoints}
+        return moved(sample, image, sample["keypoints"] - np.array([left, top], np.float32))
 
 
 class RandomCrop(_Crop):

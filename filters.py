@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 import geometry
+from data_load import as_rgb
 from landmarks import EYE_CORNERS, FACE_3D
 
 ARTWORK_FOLDER = Path(__file__).resolve().parent / "images"
@@ -53,11 +54,11 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
 def overlay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """A copy of `image` with `artwork` laid over it where `matrix` puts it; what leaves the frame is cut off.
 
-    image: RGB uint8 (H, W, 3); artwork: RGBA uint8 (h, w, 4); matrix: (2, 3), artwork to image pixels.
+    image: see data_load.as_rgb; artwork: RGBA uint8 (h, w, 4); matrix: (2, 3), artwork to image pixels.
     Warped with colours multiplied by alpha, so that those of transparent pixels cannot bleed into the edges,
     then blended by "over" (Porter and Duff, "Compositing digital images", SIGGRAPH 1984).
     """
-    result = image.copy()
+    result = as_rgb(image).copy()
     _lay(result, artwork, matrix)
     return result
 
@@ -151,17 +152,17 @@ def placement(keypoints: np.ndarray, name: str) -> np.ndarray:  # (2, 3), artwor
 
 
 def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
-    """A copy of an RGB image with "sunglasses", a "moustache" or a "hat" on every face.
+    """A copy of an image, as RGB, with "sunglasses", a "moustache" or a "hat" on every face.
 
-    keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in pixels of the image.
-    Raises ValueError for another name, another shape, or keypoints that are not finite.
+    image: see data_load.as_rgb; keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in its
+    pixels. Raises ValueError for no picture, another name, another shape, or keypoints that are not finite.
     """
     if name not in ANCHORS:
         raise ValueError(f"{name!r}: nothing of that name to wear; there are {', '.join(ANCHORS)}")
     keypoints = np.asarray(keypoints)
     if keypoints.shape[-2:] != (68, 2) or keypoints.ndim > 3 or not np.isfinite(keypoints).all():
         raise ValueError(f"keypoints {keypoints.shape}: expected finite numbers, (68, 2) or (N, 68, 2)")
-    artwork, result = load_artwork(name), image.copy()
+    artwork, result = load_artwork(name), as_rgb(image).copy()
     for face in keypoints.reshape(-1, 68, 2):
         _lay(result, artwork, placement(face, name))
     return result
@@ -209,7 +210,7 @@ def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
     """
     model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
     points = np.asarray(keypoints, dtype=float)[RIGID_POINTS]
-    if not np.ptp(points, axis=0).max() > 0:
+    if not (np.isfinite(keypoints).all() and np.ptp(points, axis=0).any()):
         raise ValueError("keypoints: all in one spot or not finite, so there is no pose to find")
     frontal = similarity(model[:, :2], points)
     rotation = np.array((0, 0, np.arctan2(frontal[1, 0], frontal[0, 0])))
@@ -219,15 +220,15 @@ def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
 
 
 def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
-    """A copy of the image the pose was found in, with arrows from the tip of the nose.
+    """A copy of the image the pose was found in (see data_load.as_rgb), with arrows from the tip of the nose.
 
     Red: to the person's left, which is the right of the picture; green: down; blue: out of the nose.
     """
-    result, rotation = image.copy(), cv2.Rodrigues(pose.rotation)[0]
+    result, rotation = as_rgb(image).copy(), cv2.Rodrigues(pose.rotation)[0]
     ends = FACE_3D[30] + 0.5 * np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, -1)])
-    pixels = cv2.projectPoints(ends, rotation, pose.translation, _camera(image.shape), None)[0]
+    pixels = cv2.projectPoints(ends, rotation, pose.translation, _camera(result.shape), None)[0]
     origin, *tips = np.rint(pixels[:, 0]).astype(int).tolist()
-    thickness = max(1, round(image.shape[1] / pose.translation[2] / 30))  # a thirtieth of the eye distance
+    thickness = max(1, round(result.shape[1] / pose.translation[2] / 30))  # a thirtieth of the eye distance
     for tip, colour in zip(tips, AXIS_COLOURS, strict=True):
         cv2.arrowedLine(result, origin, tip, colour, thickness, cv2.LINE_AA, tipLength=0.2)
     return result

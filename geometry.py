@@ -6,6 +6,8 @@ Pixel centres are at whole numbers: the picture's left edge is at x = -0.5.
 import cv2
 import numpy as np
 
+LONGEST_SIDE = 32766  # of a picture that cv2.warpAffine takes
+
 
 def tight_box(keypoints: np.ndarray) -> np.ndarray:  # (4,) x, y, w, h
     """The tight bounding box of keypoints (K, 2): the project's meaning of a box."""
@@ -68,9 +70,10 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple) -> np.ndarray:
     """Warp an image by a 2x3 matrix (photo to crop) into size (w, h); outside the photo its edge is repeated.
 
     Bilinear sampling sees four pixels only, so a photo that shrinks to less than half is averaged down first.
+    Of a photo too long for OpenCV only the part that is needed is warped.
     """
-    shrink = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if shrink > 1:
+    shrink = max(1, int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
+    if shrink > 1 or max(image.shape[:2]) > LONGEST_SIDE:
         image, matrix = _shrink_around(image, matrix, size, shrink)
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 

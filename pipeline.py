@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_load import DataError, Normalize, NormalizeColor, ToTensor, read_image
+from data_load import DataError, Normalize, NormalizeColor, ToTensor, as_rgb, read_image
 from detector_architectures.haar import HaarDetector
 from geometry import crop_matrix, invert, tight_box, transform_points, warp
 from models import load_model
@@ -37,23 +37,12 @@ class Face:
     confidence: np.ndarray | None = None
 
 
-def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
-    """A path, or an array that is RGB, RGBA or gray uint8, or 16 bits a channel, as RGB uint8.
-
-    Raises DataError for anything else.
-    """
-    if isinstance(image, str | Path):
-        return read_image(image)
-    image = np.asarray(image)
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-        raise DataError(f"an image of shape {image.shape} and type {image.dtype}: expected RGB uint8 (H, W, 3)")
-    if image.ndim == 2 or image.shape[2] == 1:
-        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-    if image.shape[2] not in (3, 4):
-        raise DataError(f"an image with {image.shape[2]} channels: expected gray, RGB or RGBA")
-    return np.ascontiguousarray(image[..., :3])
+def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
+    """Boxes x, y, w, h, an array or lists, as an array; raises DataError where one has no size."""
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size % 4 or not np.isfinite(boxes).all() or not (boxes.reshape(-1, 4)[:, 2:] > 0).all():
+        raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
+    return boxes.reshape(-1, 4)
 
 
 def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
@@ -109,8 +98,13 @@ class FacePipeline:
         return self.faces(image, *self.detector(image))
 
     def faces(self, image, boxes, scores) -> list[Face]:
-        """What the network takes for faces in a detector's boxes (N, 4) with its scores (N,), each face once."""
-        image = as_rgb(image)
+        """What the network takes for faces in a detector's boxes (N, 4) with its scores (N,), each face once.
+
+        Raises DataError for a box without size, or another number of scores than of boxes.
+        """
+        image, boxes = as_rgb(image), as_boxes(boxes)
+        if len(scores) != len(boxes):
+            raise DataError(f"{len(scores)} scores for {len(boxes)} boxes: expected one for each")
         boxes = self.look_again(image, boxes)
         keypoints, confidence = self.locate(image, boxes)
         if confidence is None:
@@ -124,9 +118,7 @@ class FacePipeline:
 
     def locate(self, image, boxes) -> tuple[np.ndarray, np.ndarray | None]:  # (N, 68, 2), (N, 68)
         """Keypoints of the faces in boxes (N, 4) and their confidence, see Face."""
-        image, boxes = as_rgb(image), np.asarray(boxes, np.float32).reshape(-1, 4)
-        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
-            raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
+        image, boxes = as_rgb(image), as_boxes(boxes)
         if not len(boxes):
             return np.empty((0, self.model.num_keypoints, 2), np.float32), None
         matrices = [self.matrix(box) for box in boxes]
@@ -142,6 +134,7 @@ class FacePipeline:
 
         A box that comes out more than half as large again, or smaller by as much, is not believed.
         """
+        image, boxes = as_rgb(image), as_boxes(boxes)
         if not len(boxes):
             return boxes
         found = np.stack([tight_box(points) for points in self.keypoints(image, boxes)])

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,8 @@ import pytest
 from PIL import Image
 
 import data_load
-from data_load import DataError, FacialKeypointsDataset, find_data, person_split, read_image
+from data_load import ROOT, DataError, FacialKeypointsDataset, as_rgb, find_data, person_split, read_image
+from synthetic_faces import MARKER
 
 
 @pytest.fixture
@@ -56,6 +59,36 @@ def test_a_value_that_is_no_number_is_named(frames, word):
         FacialKeypointsDataset(*frames)
 
 
+def test_an_unlabelled_row_is_named(frames):
+    edit_row(frames[0], 3, lambda line: line.split(",")[0] + ",0.0" * 136)
+    with pytest.raises(DataError, match=r'frames.csv: row 3 \(".*jpg"\) has all its keypoints in one spot'):
+        FacialKeypointsDataset(*frames)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("name,0,1\n", "no rows below its header"),
+        ("name,0,1,2\na.jpg,1,2,3\n", "the header names 3 numbers"),
+        ("name\na.jpg\n", "the header names 0 numbers"),
+    ],
+)
+def test_a_csv_without_points_to_read_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "frames.csv").write_text(text)
+    with pytest.raises(DataError, match=f"frames.csv: {sentence}"):
+        FacialKeypointsDataset(tmp_path / "frames.csv", tmp_path)
+
+
+def test_a_folder_in_place_of_the_csv_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="not a readable file"):
+        FacialKeypointsDataset(tmp_path, tmp_path)
+
+
+def test_a_single_point_is_in_one_spot_and_right(tmp_path):
+    (tmp_path / "tips.csv").write_text("name,0,1\na.jpg,1,2\n")
+    assert data_load.read_keypoints(tmp_path / "tips.csv")[1].tolist() == [[[1, 2]]]
+
+
 def test_a_missing_image_is_named(frames):
     dataset = FacialKeypointsDataset(*frames)
     (frames[1] / dataset.names[4]).unlink()
@@ -96,6 +129,38 @@ def test_every_kind_of_picture_is_read_as_rgb_whatever_its_name(kind, picture, e
     np.testing.assert_allclose(image, expected, atol=1)
 
 
+@pytest.mark.parametrize("kind, picture, expected", list(picture_of_every_kind()))
+def test_a_pillow_image_is_taken_like_its_file(kind, picture, expected):
+    np.testing.assert_allclose(as_rgb(picture), expected, atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_32_bits_a_channel_are_refused_in_one_sentence(dtype, tmp_path):
+    picture = Image.fromarray(np.full((5, 5), 70_000, dtype))
+    picture.save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match=r"deep.tif: not a readable picture \(it has 32 bits a channel"):
+        read_image(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="32 bits a channel"):
+        as_rgb(picture)
+
+
+def test_16_bit_gray_files_that_pillow_opens_as_32_are_read(tmp_path):
+    (tmp_path / "deep.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([255, 255, 128, 0]))
+    assert read_image(tmp_path / "deep.pgm")[0, :, 0].tolist() == [255, 128]
+
+
+def test_large_photos_are_read_without_a_word_and_larger_ones_refused_in_one(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
+    Image.new("1", (20_000, 15_001)).save(tmp_path / "larger.png")
+    script = "import sys; from data_load import read_image; print(read_image(sys.argv[1]).shape)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "large.png"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "(10000, 10000, 3)\n" and done.stderr == ""
+    with pytest.raises(DataError, match="larger.png: over 300 megapixels"):
+        read_image(tmp_path / "larger.png")
+
+
 def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
@@ -127,7 +192,16 @@ def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
 
 def test_keypoints_data_points_to_the_data(monkeypatch, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
-    assert find_data()[0] == drawn
+    assert find_data() == (drawn, f"drawn faces in {drawn}")
+
+
+def test_only_the_published_frames_are_called_so(monkeypatch, drawn, tmp_path):
+    own = shutil.copytree(drawn, tmp_path / "own", ignore=shutil.ignore_patterns(MARKER))
+    monkeypatch.setenv("KEYPOINTS_DATA", str(own))
+    assert find_data()[1] == f"your own frames in {own}"
+    name = "training_frames_keypoints.csv"
+    monkeypatch.setitem(data_load.COURSE.csv_sha256, name, data_load.text_sha256(own / name))
+    assert find_data()[1].startswith("YouTube Faces")
 
 
 def test_without_any_data_faces_are_drawn_in_the_published_layout(monkeypatch, tmp_path):

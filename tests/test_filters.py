@@ -264,6 +264,17 @@ def test_wear_refuses_what_it_cannot_place(photo, keypoints, name, message):
         filters.wear(photo, keypoints, name)
 
 
+def test_photos_of_every_kind_are_taken(photo, tmp_path):
+    gray = photo[..., 0]
+    expected = filters.wear(np.repeat(gray[..., None], 3, axis=2), face(0, 30, 80, 60), "hat")
+    Image.fromarray(gray).save(tmp_path / "photo.png")
+    for same in (gray, gray.astype(np.uint16) * 257, Image.fromarray(gray), tmp_path / "photo.png"):
+        np.testing.assert_array_equal(filters.wear(same, face(0, 30, 80, 60), "hat"), expected)
+    rgba = np.dstack([photo, gray])
+    pose = filters.head_pose(face(0, 30, 80, 60), photo.shape)
+    np.testing.assert_array_equal(filters.draw_axes(rgba, pose), filters.draw_axes(photo, pose))
+
+
 def test_keypoints_all_in_one_spot_leave_the_photo(photo):
     for name in NAMES:
         np.testing.assert_array_equal(filters.wear(photo, np.full((68, 2), 50.0), name), photo)
@@ -328,6 +339,13 @@ def test_a_small_face_in_a_large_photo_has_a_pose():
 def test_keypoints_without_a_pose_are_refused(value):
     with pytest.raises(ValueError, match="all in one spot or not finite"):
         filters.head_pose(np.full((68, 2), value), (480, 640))
+
+
+def test_one_keypoint_at_infinity_is_refused():
+    keypoints = face()
+    keypoints[30, 0] = np.inf
+    with pytest.raises(ValueError, match="not finite"):
+        filters.head_pose(keypoints, (480, 640))
 
 
 def test_axes_start_at_the_nose_and_point_right_down_and_out():

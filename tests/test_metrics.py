@@ -23,6 +23,12 @@ def test_nme_is_the_same_in_any_units(faces):
     np.testing.assert_allclose(metrics.nme((predicted - 100) / 50, (true - 100) / 50), metrics.nme(predicted, true))
 
 
+def test_face_size_is_the_side_of_a_square_as_large_as_the_box():
+    faces = np.zeros((2, 68, 2))
+    faces[:, 5] = (4, 9), (3, 3)
+    np.testing.assert_allclose(metrics.face_size(faces), [6, 3])
+
+
 def test_losses_agree_with_torch(faces):
     predicted, true = (torch.from_numpy(points / 10) for points in faces)
     assert metrics.mse(predicted.numpy(), true.numpy()) == pytest.approx(torch.nn.MSELoss()(predicted, true).item())

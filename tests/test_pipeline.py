@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from data_load import DataError
+from data_load import DataError, as_rgb
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
 from models import Expects, FastNet, Net, save_model
-from pipeline import DEFAULT_MODEL, FacePipeline, as_rgb, confidence, without_doubles
+from pipeline import DEFAULT_MODEL, FacePipeline, confidence, without_doubles
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -103,11 +103,31 @@ def test_nobody_there_is_an_empty_list():
     assert FacePipeline(model=BrightestPixel()).keypoints(np.zeros((20, 30, 3), np.uint8), []).shape == (0, 68, 2)
 
 
-def test_faces_at_the_border_and_tiny_pictures_do_not_crash(astronaut):
-    pipeline = FacePipeline(model=BrightestPixel())
-    for picture in (astronaut[95:200, 195:260], astronaut[:10, :10], astronaut[:1, :1]):
-        for face in pipeline(picture):
-            assert np.isfinite(face.keypoints).all()
+@pytest.mark.parametrize("left, top", [(190, 80), (178, 60), (0, 95)])
+def test_a_face_cut_by_the_border_is_found_where_it_is_in_the_whole_photo(left, top, astronaut):
+    pipeline, box = FacePipeline(sure=0.0), [175, 70, 100, 95]
+    (whole,) = pipeline.faces(astronaut, [box], [1.0])
+    (cut,) = pipeline.faces(astronaut[top:, left:], [box - np.array([left, top, 0, 0])], [1.0])
+    off = np.linalg.norm(cut.keypoints + [left, top] - whole.keypoints, axis=1)
+    assert off.mean() < 3
+
+
+@pytest.mark.parametrize("side", [1, 10])
+def test_tiny_pictures_do_not_crash(side, astronaut):
+    pipeline, picture = FacePipeline(model=BrightestPixel()), astronaut[:side, :side]
+    assert pipeline(picture) == []
+    (face,) = pipeline.faces(picture, [[0, 0, side, side]], [1.0])
+    assert np.isfinite(face.keypoints).all()
+
+
+def test_boxes_and_scores_may_be_lists_and_must_be_as_many(astronaut):
+    pipeline, boxes = FacePipeline(sure=0.0), [[175, 70, 100, 95]]
+    (face,) = pipeline.faces(astronaut, boxes, [2])
+    (same,) = pipeline.faces(astronaut, np.array(boxes, np.float32), np.array([2.0]))
+    np.testing.assert_array_equal(face.keypoints, same.keypoints)
+    assert pipeline.faces(astronaut, [], []) == []
+    with pytest.raises(DataError, match="2 scores for 1 boxes"):
+        pipeline.faces(astronaut, boxes, [1.0, 2.0])
 
 
 def test_gray_rgba_and_16_bit_pictures_are_taken(astronaut, tmp_path):
@@ -125,7 +145,7 @@ def test_an_array_that_is_no_picture_is_one_sentence(wrong):
         as_rgb(wrong)
 
 
-@pytest.mark.parametrize("box", [[0, 0, 0, 10], [0, 0, np.nan, 5]])
+@pytest.mark.parametrize("box", [[0, 0, 0, 10], [0, 0, np.nan, 5], [1, 2, 3]])
 def test_a_box_without_size_is_one_sentence(box, astronaut):
     with pytest.raises(DataError, match="a box must be"):
         FacePipeline(model=BrightestPixel()).keypoints(astronaut, [box])

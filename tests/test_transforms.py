@@ -80,6 +80,16 @@ def test_strong_shrinking_does_not_alias_or_shift():
     assert np.linalg.norm(centroid(small, expected, 9) - expected) < 0.05
 
 
+@pytest.mark.parametrize("side", [60, 100, 400])
+def test_a_panorama_too_long_for_opencv_is_warped_like_its_part(side):
+    part = np.random.default_rng(0).integers(0, 256, (300, 600, 3), dtype=np.uint8)
+    panorama = np.zeros((300, 40_000, 3), np.uint8)
+    panorama[:, 35_000:35_600] = part
+    whole = warp(panorama, crop_matrix((35_250, 100, 100, 100), side, 0.2), (side, side))
+    expected = warp(part, crop_matrix((250, 100, 100, 100), side, 0.2), (side, side))
+    assert np.abs(whole.astype(int) - expected).max() <= 1
+
+
 def test_crop_matrix_by_hand():
     matrix = crop_matrix((10, 20, 40, 20), size=120, margin=0.25)  # centre (30, 30), side 60, scale 2
     np.testing.assert_allclose(transform_points(matrix, np.array([[30.0, 30.0]])), [[59.5, 59.5]])
@@ -107,6 +117,12 @@ def test_random_crop_reaches_every_offset():
 def test_random_crop_of_the_same_size_is_the_picture(blobs):
     same = RandomCrop(SIZE)(blobs)
     np.testing.assert_array_equal(same["image"], blobs["image"])
+
+
+@pytest.mark.parametrize("transform", [Rescale(200), Resize(100), RandomCrop(100), CenterCrop(100)])
+def test_a_box_in_the_old_picture_does_not_stay(transform, blobs):
+    moved = transform(blobs | {"box": tight_box(blobs["keypoints"]), "name": "Ann"})
+    assert "box" not in moved and moved["name"] == "Ann"
 
 
 @pytest.mark.parametrize("crop", [RandomCrop(280), CenterCrop((400, 100))])
