@@ -18,7 +18,6 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from geometry import resize, resize_matrix, transform_points
-from tools.download_data import COURSE, text_sha256
 
 ROOT = Path(__file__).resolve().parent
 
@@ -52,8 +51,8 @@ def find_data() -> tuple[Path, str]:
 def _whose_frames(folder):
     from synthetic_faces import MARKER
 
-    table = folder / "training_frames_keypoints.csv"
-    if text_sha256(table) == COURSE.csv_sha256[table.name]:
+    rows = (folder / "training_frames_keypoints.csv").read_bytes().splitlines()
+    if len(rows) == 3463 and rows[1].startswith(b"Luis_Fonsi_21.jpg,"):
         return "YouTube Faces frames in the course's layout"
     return f"{'drawn faces' if (folder / MARKER).is_file() else 'your own frames'} in {folder}"
 

@@ -83,7 +83,7 @@ class FacePipeline:
 
     detector: see detector_architectures; model: a network with `.expects` or the path of a weights file;
     sure: faces whose keypoints have a lower mean confidence are left out (results/detector.csv).
-    Raises DataError for an unreadable picture or weights file.
+    Raises DataError for an unreadable picture or weights file and for a network of whole frames.
     """
 
     def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL, sure: float = 0.5):
@@ -91,6 +91,8 @@ class FacePipeline:
         self.model = model.eval() if isinstance(model, nn.Module) else load_model(model)
         self.sure = sure
         expects = self.model.expects
+        if expects.margin is None:
+            raise DataError("this network sees whole frames, FacePipeline needs one that was trained on face crops")
         self.normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
 
     def __call__(self, image) -> list[Face]:

@@ -4,7 +4,6 @@ import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torchvision.transforms import Compose
@@ -20,6 +19,7 @@ from data_load import (
     ToTensor,
     person_split,
 )
+from metrics import face_size
 from models import AccurateNet, BatchNormNet, Expects, FastNet, Net, initialize
 
 # The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
@@ -201,8 +201,7 @@ def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
     if (frames.keypoints % 1).any():  # drawn faces
         return frames
     other = copy.copy(frames)
-    size = np.sqrt(np.ptp(frames.keypoints, axis=1).prod(axis=1))
-    other.keypoints = frames.keypoints - LABEL_SHIFT * size[:, None, None]
+    other.keypoints = frames.keypoints - LABEL_SHIFT * face_size(frames.keypoints)[:, None, None]
     return other
 
 

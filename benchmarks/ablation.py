@@ -113,7 +113,7 @@ class Variant:
 
 def moved(faces: KeypointsDataset, part: float) -> KeypointsDataset:
     """Faces with their labels moved to the right and down by a part of their size."""
-    other, size = faces.with_transform(None), np.sqrt(np.ptp(faces.keypoints, axis=1).prod(axis=1))
+    other, size = faces.with_transform(None), metrics.face_size(faces.keypoints)
     other.keypoints = (faces.keypoints + part * size[:, None, None]).astype(np.float32)
     return other
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+import metrics
 from data_load import FacialKeypointsDataset, find_data, person_split
 from ibug_300w import FaceCuts
 from landmarks import PARTS
@@ -26,14 +27,9 @@ EPOCHS = 12
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
 
 
-def face_sizes(keypoints: np.ndarray) -> np.ndarray:  # (N,)
-    """The square root of the area of every face's tight box."""
-    return np.sqrt(np.ptp(keypoints, axis=1).prod(axis=1))
-
-
 def lattice_pitch(keypoints: np.ndarray) -> float:
     """The pitch, as a part of the face's size, on which one face's coordinates (K, 2) agree best."""
-    size = face_sizes(keypoints[None])[0]
+    size = metrics.face_size(keypoints[None])[0]
     agreement = [np.abs(np.exp(2j * np.pi * keypoints / (pitch * size)).mean(axis=0)).sum() for pitch in PITCHES]
     return float(PITCHES[np.argmax(agreement)])
 
@@ -41,10 +37,10 @@ def lattice_pitch(keypoints: np.ndarray) -> float:
 def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
     """Labels of the course minus answers, by parts of the face."""
     predicted, labels = predict(model, frames.with_transform(SMALL_CROP))
-    off = 100 * (labels - predicted) / face_sizes(labels)[:, None, None]
+    off = 100 * (labels - predicted) / metrics.face_size(labels)[:, None, None]
     rows = {part: off[:, list(points)].mean(axis=(0, 1)) for part, points in PARTS.items()}
     rows["all 68 points"] = off.mean(axis=(0, 1))
-    large = frames.keypoints[face_sizes(frames.keypoints) > 90]  # on small faces rounding hides the lattice
+    large = frames.keypoints[metrics.face_size(frames.keypoints) > 90]  # on small faces rounding hides the lattice
     rows["half a cell of the lattice"] = np.repeat(50 * np.median([lattice_pitch(k) for k in large[::3]]), 2)
     rows["LABEL_SHIFT"] = np.repeat(100 * LABEL_SHIFT, 2)
     return pd.DataFrame(rows, index=["right, % of the face", "down, % of the face"]).T
@@ -53,8 +49,8 @@ def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
 def first_pixel(model, cuts: FaceCuts) -> pd.DataFrame:
     """Published points of 300-W minus answers, along the row, by quarters of face size."""
     predicted, labels = predict(model, cuts.with_transform(SMALL_CROP))
-    sizes = face_sizes(cuts.photo_keypoints[cuts.indices])
-    off = (labels - predicted)[..., 0].mean(axis=1) / face_sizes(labels) * sizes
+    sizes = metrics.face_size(cuts.photo_keypoints[cuts.indices])
+    off = (labels - predicted)[..., 0].mean(axis=1) / metrics.face_size(labels) * sizes
     published = off + 1  # ibug_300w.count_from_zero has taken it off
     quarters = pd.qcut(sizes, 4, labels=[f"{name} quarter" for name in ("smallest", "second", "third", "largest")])
     table = pd.DataFrame({"size, pixels": sizes, "right, pixels": published}).groupby(quarters, observed=True)

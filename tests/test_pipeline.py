@@ -246,3 +246,10 @@ def test_the_second_look_corrects_a_box_unless_the_first_answer_is_far_from_it(b
     photo[200:300, 200:300] = 255
     corrected = FacePipeline(model=MiddleFace()).look_again(photo, np.array([box], np.float32))
     np.testing.assert_allclose(corrected[0], (199.5, 199.5, 100, 100) if believed else box, atol=1.5)
+
+
+def test_a_network_of_whole_frames_is_one_sentence():
+    net = Net()
+    net.expects = Expects(margin=None)
+    with pytest.raises(DataError, match="sees whole frames"):
+        FacePipeline(model=net)
