@@ -16,7 +16,7 @@ from torch import nn
 import metrics
 import protocol
 from augment import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
-from data_load import ROOT, DataError
+from data_load import ROOT, DataError, Normalize
 from geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
 from heatmaps import HeatmapLoss
 from ibug_300w import FaceCuts, load_ibug, split_photos
@@ -76,13 +76,13 @@ def predict_in_photos(model: nn.Module, faces: FaceCuts) -> np.ndarray:  # (N, 6
 def in_crops(model: nn.Module, faces: FaceCuts) -> tuple[list, np.ndarray, np.ndarray]:
     """The crops that a network sees, its answers and the truth (N, 68, 2) in their pixels: what figures show."""
     expects, crops = model.expects, faces.with_transform(face_input(model.expects))
-    predicted, true = (points * expects.std + expects.mean for points in predict(model, crops))
+    predicted, true = map(Normalize(expects.mean, expects.std).inverse, predict(model, crops))
     return [crop["image"] for crop in crops], predicted, true
 
 
 def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.ndarray:  # (N, 68, 2)
     """A network's answers for these faces, as they come, to pixels of their photos."""
-    predicted = predicted * expects.std + expects.mean
+    predicted = Normalize(expects.mean, expects.std).inverse(predicted)
     matrices = [crop_matrix(box, expects.size, expects.margin) for box in faces.photo_boxes[faces.indices]]
     return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
 

@@ -1,10 +1,13 @@
 """Where the networks that ship are weak, and whether they know it: the error by head turn, sharpness and light, and
 the rank correlation of confidence and error.
 
-    python -m benchmarks.buckets        writes results/buckets.csv and results/confidence.csv
+    python -m benchmarks.buckets                 writes results/buckets.csv and results/confidence.csv
+    python -m benchmarks.buckets --splits all    the tests of this training only; the others stay as they are
 
 The networks of benchmarks/compare.py, exact boxes: unseen people and held-out 300-W photos.
 """
+
+import argparse
 
 import cv2
 import numpy as np
@@ -17,9 +20,9 @@ from benchmarks.compare import trained
 from data_load import KeypointsDataset, find_data
 from filters import head_pose
 from pipeline import confidence
-from protocol import RESULTS, HeldOut, splits
+from protocol import RESULTS, HeldOut, merge_rows
 from recipes import RECIPES, SMALL_CROP
-from train import to_device
+from train import real_splits, to_device
 
 NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees
@@ -83,16 +86,18 @@ def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[s
         "right, confidence under 50 %": right[sure < 0.5].mean(),
         "right, confidence 50 to 90 %": right[(sure >= 0.5) & (sure < 0.9)].mean(),
         "right, confidence 90 % and over": right[sure >= 0.9].mean(),
-        "mean confidence": sure.mean(),
+        "mean confidence": float(sure.mean()),
         "right": right.mean(),
     }
 
 
 def main() -> None:
     """Measure and write both tables."""
-    root, _ = find_data()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
+    args = parser.parse_args()
     errors, sure = [], []
-    for split in splits(root):
+    for split in (split for split in real_splits(*find_data()) if split.name in args.splits):
         for test_name, test in split.tests.items():
             masks = buckets(conditions(test))
             for name in NETWORKS:
@@ -106,14 +111,13 @@ def main() -> None:
                         "test": test_name,
                         "bucket": bucket,
                         "faces": mask.sum(),
-                        "NME %": nme[mask].mean(),
+                        "NME %": float(nme[mask].mean()),
                     }
                     for bucket, mask in masks.items()
                 ]
-    for rows, path in ((errors, RESULTS / "buckets.csv"), (sure, RESULTS / "confidence.csv")):
-        table = pd.DataFrame(rows).round(3)
-        table.to_csv(path, index=False)
-        print(table.to_string())
+    merge_rows(pd.DataFrame(errors).round(3), RESULTS / "buckets.csv", ["network", "test", "bucket"])
+    merge_rows(pd.DataFrame(sure).round(3), RESULTS / "confidence.csv", ["network", "test"])
+    print(pd.DataFrame(errors).to_string(), pd.DataFrame(sure).to_string(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Faces that Haar misses and boxes without a labelled face: what further attempts and the network's veto are worth.
 
-    python -m benchmarks.detector        writes results/detector.csv
+    python -m benchmarks.detector                 writes results/detector.csv
+    python -m benchmarks.detector --splits all    with the network of this training only; other rows stay as they are
 
 On photos of the training parts, where detector_architectures.haar.ATTEMPTS and the pipeline's `sure` were chosen, and
 on the tests of the protocol, with the networks of benchmarks/compare.py. Some of the other boxes hold other faces.
 """
+
+import argparse
 
 import numpy as np
 import pandas as pd
@@ -18,7 +21,8 @@ from detector_architectures.haar import ATTEMPTS, HaarDetector
 from geometry import tight_box
 from ibug_300w import load_ibug, split_photos
 from pipeline import FacePipeline
-from protocol import HELD_OUT, RESULTS, splits
+from protocol import HELD_OUT, RESULTS, merge_rows
+from train import real_splits
 
 
 def count(photos, pipeline: FacePipeline) -> list[dict]:
@@ -43,7 +47,10 @@ def count(photos, pipeline: FacePipeline) -> list[dict]:
 
 def main() -> None:
     """Measure and write."""
-    everyone, unseen = splits(find_data()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
+    args = parser.parse_args()
+    everyone, unseen = real_splits(*find_data())
     faces = load_ibug()[0]
     faces, _ = split_photos(faces, HELD_OUT)
     faces = faces.subset(np.flatnonzero(~faces.mirrored))
@@ -53,12 +60,12 @@ def main() -> None:
         "unseen people": (unseen, ConcatDataset(unseen.tests["unseen"].parts)),
         "300-W": (everyone, ConcatDataset(everyone.tests["300-W"].parts)),
     }
-    rows = []
     for name, (split, samples) in photos.items():
-        rows += [{"photos of": name} | row for row in count(samples, FacePipeline(model=trained("accurate", split)))]
-        print(pd.DataFrame(rows[-3:]).to_string())
-    RESULTS.mkdir(exist_ok=True)
-    pd.DataFrame(rows).to_csv(RESULTS / "detector.csv", index=False)
+        if split.name in args.splits:
+            rows = count(samples, FacePipeline(model=trained("accurate", split)))
+            table = pd.DataFrame([{"photos of": name} | row for row in rows])
+            merge_rows(table, RESULTS / "detector.csv", ["photos of", "detector"], photos)
+            print(table.to_string())
 
 
 if __name__ == "__main__":
