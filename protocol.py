@@ -9,7 +9,7 @@ import pandas as pd
 from torch.utils.data import ConcatDataset, Dataset
 
 import metrics
-from data_load import ROOT, KeypointsDataset, person_split
+from data_load import ROOT, DataError, KeypointsDataset, person_split
 from geometry import tight_box
 from ibug_300w import FaceCuts, IbugFaces, load_ibug, split_photos
 from recipes import course_frames
@@ -117,6 +117,16 @@ def splits(root: Path) -> list[Split]:
         Split("all", about, (frames, cuts), {"official": official, "300-W": photos}),
         Split("unseen", about, (people, cuts), {"unseen": unseen}),
     ]
+
+
+def real_splits(root: Path, about: str) -> list[Split]:
+    """`splits` of find_data's answer; raises DataError for anything but the course's frames and 300-W."""
+    if about.startswith("YouTube Faces"):
+        both = splits(root)
+        about = both[0].about
+        if "faces of 300-W" in about:
+            return both
+    raise DataError(f"this needs the course's frames and 300-W, not {about}")
 
 
 def training_faces(faces: IbugFaces) -> FaceCuts:

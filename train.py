@@ -324,16 +324,6 @@ def train_and_save(
     return model
 
 
-def real_splits(root: Path, about: str) -> list[protocol.Split]:
-    """protocol.splits of find_data's answer; raises DataError for anything but the course's frames and 300-W."""
-    if about.startswith("YouTube Faces"):
-        splits = protocol.splits(root)
-        about = splits[0].about
-        if "faces of 300-W" in about:
-            return splits
-    raise DataError(f"this needs the course's frames and 300-W, not {about}")
-
-
 def default_output(name: str, recipe: Recipe, seed: int) -> Path:
     """saved_models/NAME.pt, which may be a file that ships, for the recipe as it is; else a name that says how not."""
     epochs = "" if recipe.epochs == RECIPES[name].epochs else f"-{recipe.epochs}"
@@ -362,7 +352,7 @@ def main() -> None:
     root, about = find_data()
     print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
     if recipe.ships:
-        split = real_splits(root, about)[0]
+        split = protocol.real_splits(root, about)[0]
         print(f"300-W: {split.about}")
         training, validation = split.faces(recipe), None
         tests = {name: test.crops(test.boxes("exact"), recipe.transform) for name, test in split.tests.items()}

@@ -20,9 +20,9 @@ from benchmarks.compare import trained
 from data_load import KeypointsDataset, find_data
 from filters import head_pose
 from pipeline import confidence
-from protocol import RESULTS, HeldOut, merge_rows
+from protocol import RESULTS, HeldOut, merge_rows, real_splits
 from recipes import RECIPES, SMALL_CROP
-from train import real_splits, to_device
+from train import to_device
 
 NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees

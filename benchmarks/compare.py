@@ -25,9 +25,9 @@ from geometry import crop_matrix, tight_box, transform_points, warp
 from ibug_300w import transform_box
 from models import load_model
 from pipeline import FacePipeline
-from protocol import RESULTS, HeldOut, Split, merge_rows, numbers
+from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, real_splits
 from recipes import FACE_CROP, RECIPES
-from train import SAVED_MODELS, predict, real_splits, train_and_save
+from train import SAVED_MODELS, predict, train_and_save
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)

@@ -21,8 +21,7 @@ from detector_architectures.haar import ATTEMPTS, HaarDetector
 from geometry import tight_box
 from ibug_300w import load_ibug, split_photos
 from pipeline import FacePipeline
-from protocol import HELD_OUT, RESULTS, merge_rows
-from train import real_splits
+from protocol import HELD_OUT, RESULTS, merge_rows, real_splits
 
 
 def count(photos, pipeline: FacePipeline) -> list[dict]:

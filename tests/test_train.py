@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset
 
 from data_load import DataError, FacialKeypointsDataset
 from models import BatchNormNet, Net, SureNet, initialize
+from protocol import real_splits
 from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
 from train import (
     LOSSES,
@@ -20,7 +21,6 @@ from train import (
     fit,
     main,
     predict,
-    real_splits,
     run_recipe,
     train_and_save,
 )
