@@ -1,13 +1,54 @@
-"""Keypoints as heatmaps: the Gaussian targets, reading a map by its highest cell, the loss.
+"""Keypoints as heatmaps: reading a map by its mean or its highest cell, and the Gaussian targets.
 
-Maps are (N, K, size, size). Points are (N, K, 2) as parts of the picture, 0 its left or upper edge, 1 the right or
-lower one, which mean the same in the picture and in a map of any size. models.soft_argmax is the other way to read.
+Maps are (N, K, H, W). Points are (N, K, 2) as parts of the picture, 0 its left or upper edge, 1 the right or lower
+one, which mean the same in the picture and in a map of any size.
 """
 
 import torch
-from torch.nn import functional
 
-from models import soft_argmax
+from facial_keypoints.schemes import MIRROR
+
+
+def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
+    """The mean place of each heatmap (N, K, H, W) after a softmax, as a part of its width and height.
+
+    0 is the left or upper edge, 1 the right or lower one (Sun et al., arXiv:1711.08229, equation 2).
+    """
+    height, width = maps.shape[2:]
+    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
+    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
+    sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
+    return torch.stack(sums, dim=2)
+
+
+def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
+    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax, and in which direction.
+
+    The variances along x and y and their covariance, in parts of the picture's size: how far off the map expects
+    its answer. None is narrower than a thousandth of the picture.
+    """
+    height, width = maps.shape[2:]
+    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
+    dx, dy = (
+        (torch.arange(n, device=maps.device) + 0.5) / n - points[..., axis, None]
+        for axis, n in enumerate((width, height))
+    )
+    across = (weights.sum(dim=2) * dx**2).sum(dim=2) + 1e-6
+    down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
+    both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
+    return torch.stack([across, down, both], dim=2)
+
+
+def mirror_averaged(ask, images: torch.Tensor, shift: int = 0) -> torch.Tensor:  # (N, 68, 2 or more)
+    """The mean of what `ask` says of pictures (N, C, H, W) and of their mirror images, put back. Twice the time.
+
+    Columns of its answer: x, y in parts of the picture, and others that have no side. The mirror image is moved right
+    and down by `shift` pixels first; what leaves it on one side comes in on the other.
+    """
+    height, width = images.shape[2:]
+    other = ask(images.flip(3).roll((shift, shift), (2, 3)))[:, MIRROR]
+    x, y = 1 - other[..., :1] + shift / width, other[..., 1:2] - shift / height
+    return (ask(images) + torch.cat([x, y, other[..., 2:]], dim=2)) / 2
 
 
 def gaussian_heatmaps(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:  # (N, K, size, size)
@@ -26,24 +67,3 @@ def hard_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
     height, width = maps.shape[2:]
     best = maps.flatten(2).argmax(dim=2)
     return torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], dim=2)
-
-
-class HeatmapLoss:
-    """Kullback-Leibler divergence of the softmax of predicted maps from Gaussians, mean over the points.
-
-    sigma: of the Gaussians, in cells; points_weight adds the L1 distance of the soft-argmax points, in parts of the
-    picture. Given points, as a HeatmapUNet returns them when it is evaluated, the loss is their L1 distance alone.
-    """
-
-    def __init__(self, sigma: float = 1.5, points_weight: float = 0.0):
-        self.sigma, self.points_weight = sigma, points_weight
-
-    def __call__(self, predicted, true):
-        if predicted.ndim == 3:
-            return functional.l1_loss(predicted, true)
-        target = gaussian_heatmaps(true, predicted.shape[-1], self.sigma).flatten(2)
-        log_parts = torch.log_softmax(predicted.flatten(2), dim=2)
-        loss = functional.kl_div(log_parts, target, reduction="sum") / target.shape[:2].numel()
-        if self.points_weight:
-            loss = loss + self.points_weight * functional.l1_loss(soft_argmax(predicted), true)
-        return loss

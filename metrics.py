@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from landmarks import EYE_CORNERS, PARTS
+from facial_keypoints.schemes import EYE_CORNERS, PARTS
 
 
 def mse(predicted: np.ndarray, true: np.ndarray) -> float:

@@ -1,30 +1,10 @@
-"""Every network, and saving and loading weights. A network takes (N, C, H, W) in [0, 1] and returns (N, K, 2)."""
-
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
+"""Every network of the course and those that ship. A network takes (N, C, H, W) in [0, 1] and returns (N, K, 2)."""
 
 import torch
 from torch import nn
 
-from data_load import DataError
-from landmarks import MIRROR, NUM_KEYPOINTS
-
-
-@dataclass(frozen=True)
-class Expects:
-    """What a network expects of its input and means by its output; saved inside its weights file.
-
-    size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix), None for whole frames;
-    mean, std: of the keypoint normalisation (data_load.Normalize); scheme: which points; color: RGB, not gray.
-    """
-
-    size: int = 224
-    margin: float | None = 0.25
-    mean: float = 100.0
-    std: float = 50.0
-    scheme: str = "ibug-68"
-    color: bool = False
+from facial_keypoints.schemes import NUM_KEYPOINTS
+from heatmaps import map_covariance, mirror_averaged, soft_argmax
 
 
 class Net(nn.Module):
@@ -142,36 +122,6 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-    """The mean place of each heatmap (N, K, H, W) after a softmax, as a part of its width and height.
-
-    0 is the left or upper edge, 1 the right or lower one (Sun et al., arXiv:1711.08229, equation 2).
-    """
-    height, width = maps.shape[2:]
-    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
-    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
-    sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
-    return torch.stack(sums, dim=2)
-
-
-def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
-    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax, and in which direction.
-
-    The variances along x and y and their covariance, in parts of the picture's size: how far off the map expects
-    its answer. None is narrower than a thousandth of the picture.
-    """
-    height, width = maps.shape[2:]
-    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
-    dx, dy = (
-        (torch.arange(n, device=maps.device) + 0.5) / n - points[..., axis, None]
-        for axis, n in enumerate((width, height))
-    )
-    across = (weights.sum(dim=2) * dx**2).sum(dim=2) + 1e-6
-    down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
-    both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
-    return torch.stack([across, down, both], dim=2)
-
-
 class HeatmapNet(nn.Module):
     """A small residual net that goes down to a sixteenth and back up to a quarter, one heatmap per point.
 
@@ -201,18 +151,6 @@ class HeatmapNet(nn.Module):
 
     def forward(self, x):
         return soft_argmax(self.heatmaps(x))
-
-
-def mirror_averaged(ask, images: torch.Tensor, shift: int = 0) -> torch.Tensor:  # (N, 68, 2 or more)
-    """The mean of what `ask` says of pictures (N, C, H, W) and of their mirror images, put back. Twice the time.
-
-    Columns of its answer: x, y in parts of the picture, and others that have no side. The mirror image is moved right
-    and down by `shift` pixels first; what leaves it on one side comes in on the other.
-    """
-    height, width = images.shape[2:]
-    other = ask(images.flip(3).roll((shift, shift), (2, 3)))[:, MIRROR]
-    x, y = 1 - other[..., :1] + shift / width, other[..., 1:2] - shift / height
-    return (ask(images) + torch.cat([x, y, other[..., 2:]], dim=2)) / 2
 
 
 class SureNet(HeatmapNet):
@@ -289,60 +227,3 @@ def initialize(model: nn.Module) -> nn.Module:
 def count_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def write_atomically(content: dict, path: str | Path) -> None:
-    """torch.save that leaves the old file or the new one, never half of one.
-
-    Raises DataError when the disk is full or the folder cannot be written.
-    """
-    part = Path(f"{path}.part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
-        raise DataError(f"{path}: could not be written ({str(error).splitlines()[0]})") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def network_name(model: nn.Module) -> str:
-    """The name by which load_model finds the network's class; raises DataError for one that it would not find."""
-    name = type(model).__name__
-    if NETWORKS.get(name) is not type(model):
-        raise DataError(f"{name}: load_model does not know this network, add it to models.NETWORKS")
-    return name
-
-
-def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch.float32) -> None:
-    """Save weights (torch.float16 for those that ship), the network's name and what it expects.
-
-    Raises DataError for a network that is not in NETWORKS and when the file cannot be written.
-    """
-    weights = {k: v.detach().cpu().to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    content = {
-        "network": network_name(model),
-        "num_keypoints": model.num_keypoints,
-        "expects": asdict(expects),
-        "weights": weights,
-    }
-    write_atomically(content, path)
-
-
-def load_model(path: str | Path) -> nn.Module:
-    """The network of a weights file, in evaluation mode, with `.expects`; needs nothing but the path.
-
-    Raises DataError for a missing file and for one that save_model did not write.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        model = NETWORKS[content["network"]](content["num_keypoints"])
-        model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
-        model.expects = Expects(**content["expects"])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
-    except Exception as error:  # torch.load raises nearly anything on a damaged file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"{path}: not a weights file of this project ({reason})") from None
-    return model.eval()

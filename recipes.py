@@ -1,33 +1,32 @@
-"""What is trained on what, and how: the transforms, the recipes that notebook 2 compares, the course data."""
+"""What is trained on what, and how: the transforms and the recipes that notebook 2 compares."""
 
-import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 from torchvision.transforms import Compose
 
-from augment import FaceCrop, RandomAffine, RandomBlur, RandomColor, RandomNoise, RandomOcclusion
-from data_load import (
+from facial_keypoints.network import Expects
+from models import AccurateNet, BatchNormNet, FastNet, Net, initialize
+from transforms import (
     CenterCrop,
-    FacialKeypointsDataset,
+    FaceCrop,
     Normalize,
     NormalizeColor,
+    RandomAffine,
+    RandomBlur,
+    RandomColor,
     RandomCrop,
+    RandomNoise,
+    RandomOcclusion,
     Rescale,
     ToTensor,
-    person_split,
 )
-from metrics import face_size
-from models import AccurateNet, BatchNormNet, Expects, FastNet, Net, initialize
-
-# The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
-# and below them: half a cell of their lattice. Measured by benchmarks/label_shift.py.
-LABEL_SHIFT = 0.016
 
 EXPECTS = Expects()
+
 EXPECTS_FRAMES = Expects(margin=None)
+
 NORMALIZE = Normalize(EXPECTS.mean, EXPECTS.std)
 
 
@@ -43,19 +42,29 @@ def in_parts(size: int) -> Expects:
 
 
 WHOLE_FRAME_TRAINING = Compose([Rescale(250), RandomCrop(224), NORMALIZE, ToTensor()])
+
 WHOLE_FRAME = Compose([Rescale(250), CenterCrop(224), NORMALIZE, ToTensor()])
+
 # Shift and scale also stand for the boxes of a detector, which are never the exact ones.
 AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
+
 AUGMENT = (RandomColor(), RandomBlur(), RandomNoise(), RandomOcclusion())
+
 FACE_CROP_TRAINING = face_input(EXPECTS, AFFINE, *AUGMENT)
+
 FACE_CROP = face_input(EXPECTS)
+
 PARTS_OF_128, PARTS_OF_160 = in_parts(128), in_parts(160)
+
 SMALL_CROP_TRAINING = face_input(
     PARTS_OF_128, AFFINE, RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)
 )
+
 SMALL_CROP = face_input(PARTS_OF_128)
+
 # For the last epochs: larger, and nearly as the faces come.
 LARGE_CROP_TRAINING = face_input(PARTS_OF_160, RandomAffine(rotation=8, scale=0.06, shift=0.03))
+
 LARGE_CROP = face_input(PARTS_OF_160)
 
 
@@ -190,31 +199,3 @@ RECIPES = {
     "accurate": shipped(AccurateNet),
     "fast": shipped(FastNet),
 }
-
-
-def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
-    """The same frames with the labels' constant shift (LABEL_SHIFT) taken out; exact labels stay as they are.
-
-    A network made the labels, on a lattice of 3.2 % of the face, and they lie half a cell off. Unless that is
-    undone, mirror images have it to the other side, and no network can know which side is asked for.
-    """
-    if (frames.keypoints % 1).any():  # drawn faces
-        return frames
-    other = copy.copy(frames)
-    other.keypoints = frames.keypoints - LABEL_SHIFT * face_size(frames.keypoints)[:, None, None]
-    return other
-
-
-def course_frames(root: Path) -> list[FacialKeypointsDataset]:
-    """Training frames and labelled test frames, labels centred, decoded once."""
-    return [
-        centre_labels(FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, in_memory=True))
-        for split in ("training", "test")
-    ]
-
-
-def course_data(root: Path) -> tuple:
-    """Training, validation (a fifth of the training people) and labelled test frames."""
-    everyone, test = course_frames(root)
-    training, validation = (everyone.subset(positions) for positions in person_split(everyone.people))
-    return training, validation, test

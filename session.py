@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from data_load import find_data
-from train import SAVED_MODELS, best_device, has_fast_bfloat16
+from data_sets.find import find_data
+from train import SAVED_MODELS
+from training.device import best_device, has_fast_bfloat16
 
 
 @dataclass(frozen=True)

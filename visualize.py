@@ -4,66 +4,20 @@ Functions return a closed matplotlib Figure: a notebook shows it as the cell's r
 Keypoints are (K, 2) in pixels of the image they are drawn on.
 """
 
-from pathlib import Path
-
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
-from PIL import Image
 
 import metrics
-from data_load import DataError
-from geometry import tight_box
-from landmarks import CONTOURS
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.schemes import CONTOURS
 
-TRUE, PREDICTED, BOX = "lime", "magenta", "red"
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """A matplotlib colour name as OpenCV wants it for RGB images."""
-    return tuple(round(255 * part) for part in to_rgb(color))
-
-
-def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: str = PREDICTED) -> np.ndarray:
-    """A copy of an RGB uint8 image with dots whose size follows the face's."""
-    drawn = np.ascontiguousarray(image).copy()
-    radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
-    for x, y in keypoints:  # 4 fractional bits place a dot between pixels
-        centre = (round(float(x) * 16), round(float(y) * 16))
-        cv2.circle(drawn, centre, round(radius * 16), rgb(color), cv2.FILLED, cv2.LINE_AA, shift=4)
-    return drawn
-
-
-def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: str = BOX) -> np.ndarray:
-    """A copy of an RGB uint8 image with boxes (N, 4) x, y, w, h."""
-    drawn = np.ascontiguousarray(image).copy()
-    thickness = max(1, round(min(image.shape[:2]) / 250))
-    for x, y, w, h in np.asarray(boxes).reshape(-1, 4):
-        corners = (round(float(x)), round(float(y))), (round(float(x + w)), round(float(y + h)))
-        cv2.rectangle(drawn, *corners, rgb(color), thickness, cv2.LINE_AA)
-    return drawn
-
-
-def draw_faces(image: np.ndarray, faces: list) -> np.ndarray:
-    """A copy of the photo with the boxes and keypoints of pipeline.Face objects."""
-    drawn = draw_boxes(image, [face.box for face in faces])
-    for face in faces:
-        drawn = draw_keypoints(drawn, face.keypoints)
-    return drawn
-
-
-def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
-    try:
-        Image.fromarray(image).save(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: could not be written ({error})") from None
+TRUE, PREDICTED, BOX = "lime", "magenta", "red"  # those of facial_keypoints.drawing
 
 
 def to_image(picture) -> np.ndarray:

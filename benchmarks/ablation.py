@@ -23,13 +23,17 @@ from torch.utils.data import ConcatDataset
 from torchvision.transforms import Compose
 
 import metrics
-from augment import FaceCrop, RandomAffine
-from data_load import CenterCrop, KeypointsDataset, RandomCrop, Rescale, find_data, person_split
+from benchmarks.tables import RESULTS, merge_rows
+from data_load import KeypointsDataset, person_split
+from data_sets.course import LABEL_SHIFT
+from data_sets.find import find_data
+from data_sets.splits import HELD_OUT, HeldOut, splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
-from protocol import HELD_OUT, RESULTS, HeldOut, merge_rows, splits
-from recipes import AFFINE, LABEL_SHIFT, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
-from train import OPTIMIZERS, SpreadLoss, fit, predict
-from transfer_models import MirrorAveraged
+from recipes import AFFINE, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
+from training.loop import OPTIMIZERS, fit, predict
+from training.losses import SpreadLoss
+from transfer.networks import MirrorAveraged
+from transforms import CenterCrop, FaceCrop, RandomAffine, RandomCrop, Rescale
 
 EPOCHS = 8  # of each stage; what ships has 30 and 20
 RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS)

@@ -17,12 +17,14 @@ from torch.utils.data import DataLoader
 
 import metrics
 from benchmarks.compare import trained
-from data_load import KeypointsDataset, find_data
-from filters import head_pose
-from pipeline import confidence
-from protocol import RESULTS, HeldOut, merge_rows, real_splits
+from benchmarks.tables import RESULTS, merge_rows
+from data_load import KeypointsDataset
+from data_sets.find import find_data
+from data_sets.splits import HeldOut, real_splits
+from facial_keypoints.pipeline import confidence
+from facial_keypoints.pose import head_pose
 from recipes import RECIPES, SMALL_CROP
-from train import to_device
+from training.device import to_device
 
 NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees

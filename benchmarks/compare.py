@@ -19,15 +19,19 @@ import torch
 from torch.utils.data import ConcatDataset
 
 import metrics
-from data_load import ROOT, DataError, find_data
+from benchmarks.tables import RESULTS, merge_rows
+from data_sets.face_cuts import transform_box
+from data_sets.find import ROOT, find_data
+from data_sets.splits import HeldOut, Split, real_splits
 from detector_architectures.haar import HaarDetector
-from geometry import crop_matrix, tight_box, transform_points, warp
-from ibug_300w import transform_box
-from models import load_model
-from pipeline import FacePipeline
-from protocol import RESULTS, HeldOut, Split, merge_rows, numbers, real_splits
+from facial_keypoints.geometry import crop_matrix, tight_box, transform_points, warp
+from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import FacePipeline
+from protocol import numbers
 from recipes import FACE_CROP, RECIPES
-from train import SAVED_MODELS, predict, train_and_save
+from train import SAVED_MODELS, train_and_save
+from training.loop import predict
+from training.weights import load_model
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)

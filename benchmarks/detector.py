@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 import metrics
 from benchmarks.compare import trained
-from data_load import find_data
+from benchmarks.tables import RESULTS, merge_rows
+from data_sets.find import find_data
+from data_sets.ibug_300w import load_ibug, split_photos
+from data_sets.splits import HELD_OUT, real_splits
 from detector_architectures.haar import ATTEMPTS, HaarDetector
-from geometry import tight_box
-from ibug_300w import load_ibug, split_photos
-from pipeline import FacePipeline
-from protocol import HELD_OUT, RESULTS, merge_rows, real_splits
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.pipeline import FacePipeline
 
 
 def count(photos, pipeline: FacePipeline) -> list[dict]:

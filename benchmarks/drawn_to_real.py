@@ -14,11 +14,13 @@ import pandas as pd
 import torch
 
 import metrics
-from data_load import find_data
-from protocol import RESULTS
-from recipes import FACE_CROP, RECIPES, course_data
-from synthetic_faces import write_dataset
-from train import mean_face, predict, run_recipe
+from benchmarks.tables import RESULTS
+from data_sets.course import course_data
+from data_sets.drawn_faces import write_dataset
+from data_sets.find import find_data
+from recipes import FACE_CROP, RECIPES
+from train import run_recipe
+from training.loop import mean_face, predict
 
 NUM_TRAINING, NUM_TEST, EPOCHS = 960, 96, 30
 

@@ -16,12 +16,16 @@ import numpy as np
 import pandas as pd
 
 import metrics
-from data_load import FacialKeypointsDataset, find_data, person_split
-from ibug_300w import FaceCuts
-from landmarks import PARTS
-from protocol import HELD_OUT, RESULTS, splits
-from recipes import LABEL_SHIFT, RECIPES, SMALL_CROP
-from train import predict, run_recipe
+from benchmarks.tables import RESULTS
+from data_load import FacialKeypointsDataset, person_split
+from data_sets.course import LABEL_SHIFT
+from data_sets.face_cuts import FaceCuts
+from data_sets.find import find_data
+from data_sets.splits import HELD_OUT, splits
+from facial_keypoints.schemes import PARTS
+from recipes import RECIPES, SMALL_CROP
+from train import run_recipe
+from training.loop import predict
 
 EPOCHS = 12
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size

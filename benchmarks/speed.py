@@ -20,9 +20,10 @@ import pandas as pd
 import torch
 
 from benchmarks.compare import BUILD
-from models import count_parameters, load_model
-from protocol import RESULTS
+from benchmarks.tables import RESULTS
+from models import count_parameters
 from train import SAVED_MODELS
+from training.weights import load_model
 
 REPEATS = 300
 

@@ -20,10 +20,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from data_load import FacialKeypointsDataset, find_data
+from data_load import FacialKeypointsDataset
+from data_sets.find import find_data
 from models import Net
 from recipes import WHOLE_FRAME_TRAINING
-from train import best_device, fit, has_fast_bfloat16
+from training.device import best_device, has_fast_bfloat16
+from training.loop import fit
 
 BATCH_SIZE = 64
 COURSE_IMAGES, OUR_IMAGES = 320, 960

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from geometry import crop_matrix, tight_box, warp
-from ibug_300w import IbugFaces, load_ibug
+from data_sets.ibug_300w import IbugFaces, load_ibug
+from facial_keypoints.geometry import crop_matrix, tight_box, warp
 
 SAME = 0.92
 

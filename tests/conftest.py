@@ -1,6 +1,6 @@
 import pytest
 
-from synthetic_faces import write_dataset
+from data_sets.drawn_faces import write_dataset
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,10 @@ from torch import nn
 from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import main, measure, network, tree_input
-from data_load import DataError, FacialKeypointsDataset
-from geometry import tight_box
-from protocol import HeldOut, Split
+from data_load import FacialKeypointsDataset
+from data_sets.splits import HeldOut, Split
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.images import DataError
 from recipes import PARTS_OF_128
 
 

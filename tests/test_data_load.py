@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 import data_load
-from data_load import ROOT, DataError, FacialKeypointsDataset, as_rgb, find_data, person_split, read_image
-from synthetic_faces import MARKER
+from data_load import FacialKeypointsDataset, person_split
+from data_sets.drawn_faces import MARKER
+from data_sets.find import ROOT, find_data
+from facial_keypoints.images import DataError, as_rgb, read_image
 
 
 @pytest.fixture
@@ -206,7 +208,7 @@ def test_only_the_published_frames_are_called_so(monkeypatch, drawn, tmp_path):
 
 def test_without_any_data_faces_are_drawn_in_the_published_layout(monkeypatch, tmp_path):
     monkeypatch.delenv("KEYPOINTS_DATA", raising=False)
-    monkeypatch.setattr(data_load, "ROOT", tmp_path)
+    monkeypatch.setattr("data_sets.find.ROOT", tmp_path)
     root, about = find_data()
     assert about.startswith("drawn faces") and "make data" in about
     assert len(FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training")) >= 200

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import filters
-from landmarks import FACE_3D
+from facial_keypoints import drawing, filters, geometry
+from facial_keypoints.eyes import EYES_CLOSED_BELOW, eye_openness
+from facial_keypoints.pose import FACE_3D, head_pose
 
 NAMES = ["sunglasses", "moustache", "hat"]
 RED, GREEN, BLUE = np.eye(3, dtype=int) * 255
@@ -185,8 +186,8 @@ def test_similarity_equals_linear_least_squares_and_never_mirrors():
         # x' = a x - b y + c, y' = b x + a y + d: two equations a point for a, b, c, d
         equations = [row for x, y in source for row in ((x, -y, 1, 0), (y, x, 0, 1))]
         a, b, c, d = np.linalg.lstsq(np.array(equations), target.ravel(), rcond=None)[0]
-        np.testing.assert_allclose(filters.similarity(source, target), [(a, -b, c), (b, a, d)], atol=1e-9)
-    assert np.linalg.det(filters.similarity(source, source * (-1, 1))[:, :2]) > 0
+        np.testing.assert_allclose(geometry.similarity(source, target), [(a, -b, c), (b, a, d)], atol=1e-9)
+    assert np.linalg.det(geometry.similarity(source, source * (-1, 1))[:, :2]) > 0
 
 
 @pytest.mark.parametrize("angle, scale", [(0, 100), (35, 60), (-120, 145), (180, 30)])
@@ -271,8 +272,8 @@ def test_photos_of_every_kind_are_taken(photo, tmp_path):
     for same in (gray, gray.astype(np.uint16) * 257, Image.fromarray(gray), tmp_path / "photo.png"):
         np.testing.assert_array_equal(filters.wear(same, face(0, 30, 80, 60), "hat"), expected)
     rgba = np.dstack([photo, gray])
-    pose = filters.head_pose(face(0, 30, 80, 60), photo.shape)
-    np.testing.assert_array_equal(filters.draw_axes(rgba, pose), filters.draw_axes(photo, pose))
+    pose = head_pose(face(0, 30, 80, 60), photo.shape)
+    np.testing.assert_array_equal(drawing.draw_axes(rgba, pose), drawing.draw_axes(photo, pose))
 
 
 def test_keypoints_all_in_one_spot_leave_the_photo(photo):
@@ -304,7 +305,7 @@ def project(turn, translation, width=640, height=480):
 @pytest.mark.parametrize("translation", [(0, 0, 6), (1.5, -0.8, 9)])
 def test_head_pose_recovers_the_angles_of_a_projected_face(yaw, pitch, roll, translation):
     keypoints = project(rotation(yaw, pitch, roll), translation).astype(np.float32)
-    pose = filters.head_pose(keypoints, (480, 640, 3))
+    pose = head_pose(keypoints, (480, 640, 3))
     np.testing.assert_allclose((pose.yaw, pose.pitch, pose.roll), (yaw, pitch, roll), atol=0.1)
     np.testing.assert_allclose(pose.translation, translation, atol=0.002)
     np.testing.assert_allclose(pose.rotation, rotation(yaw, pitch, roll), atol=0.002)
@@ -317,41 +318,41 @@ def test_angles_mean_what_they_say():
     assert up[30, 1] < frontal[30, 1] - 5  # the tip of the nose moves up
     assert tilted[45, 1] > tilted[36, 1] + 20  # clockwise: the eye on the right of the picture goes down
     for keypoints, angle in ((right, "yaw"), (up, "pitch"), (tilted, "roll")):
-        assert getattr(filters.head_pose(keypoints, (480, 640)), angle) == pytest.approx(20, abs=0.1)
+        assert getattr(head_pose(keypoints, (480, 640)), angle) == pytest.approx(20, abs=0.1)
 
 
 def test_noisy_keypoints_never_put_the_head_behind_the_camera():
     random = np.random.default_rng(3)
     for angles in random.uniform(-40, 40, (50, 3)):
         keypoints = project(rotation(*angles), (0, 0, 5)) + random.normal(0, 3, (68, 2))
-        pose = filters.head_pose(keypoints, (480, 640))
+        pose = head_pose(keypoints, (480, 640))
         assert pose.translation[2] > 3
         np.testing.assert_allclose((pose.yaw, pose.pitch, pose.roll), angles, atol=15)
 
 
 def test_a_small_face_in_a_large_photo_has_a_pose():
     keypoints = project(rotation(20, 10, 5), (50, 20, 300), 4000, 3000)  # 13 pixels between the eyes
-    pose = filters.head_pose(keypoints, (3000, 4000, 3))
+    pose = head_pose(keypoints, (3000, 4000, 3))
     np.testing.assert_allclose((pose.yaw, pose.pitch, pose.roll), (20, 10, 5), atol=0.1)
 
 
 @pytest.mark.parametrize("value", [70.0, np.nan])
 def test_keypoints_without_a_pose_are_refused(value):
     with pytest.raises(ValueError, match="all in one spot or not finite"):
-        filters.head_pose(np.full((68, 2), value), (480, 640))
+        head_pose(np.full((68, 2), value), (480, 640))
 
 
 def test_one_keypoint_at_infinity_is_refused():
     keypoints = face()
     keypoints[30, 0] = np.inf
     with pytest.raises(ValueError, match="not finite"):
-        filters.head_pose(keypoints, (480, 640))
+        head_pose(keypoints, (480, 640))
 
 
 def test_axes_start_at_the_nose_and_point_right_down_and_out():
     black = np.zeros((480, 640, 3), np.uint8)
     keypoints = project(rotation(yaw=40), (0, 0, 5))
-    drawn = filters.draw_axes(black, filters.head_pose(keypoints, black.shape))
+    drawn = drawing.draw_axes(black, head_pose(keypoints, black.shape))
     assert not black.any()
     nose = keypoints[30]
     masks = [(drawn == colour).all(2).astype(float) for colour in (RED, GREEN, BLUE)]
@@ -375,15 +376,15 @@ NARROW = OPEN * (1, 0.2)  # 1.2 / 12
 
 
 def test_eye_openness_equals_numbers_worked_by_hand():
-    assert filters.eye_openness(eyes(OPEN, NARROW + 20)) == pytest.approx((0.5, 0.1))
+    assert eye_openness(eyes(OPEN, NARROW + 20)) == pytest.approx((0.5, 0.1))
     tilted = moved(OPEN, turned(50, 7, 100, 30))
-    assert filters.eye_openness(eyes(tilted, tilted)) == pytest.approx((0.5, 0.5))
-    assert filters.eye_openness(eyes(OPEN, OPEN * 0)) == pytest.approx((0.5, 0.0))
+    assert eye_openness(eyes(tilted, tilted)) == pytest.approx((0.5, 0.5))
+    assert eye_openness(eyes(OPEN, OPEN * 0)) == pytest.approx((0.5, 0.0))
 
 
 def test_the_mean_face_has_open_eyes_and_lids_brought_together_are_closed():
     keypoints = face()
-    assert min(filters.eye_openness(keypoints)) > filters.EYES_CLOSED_BELOW
+    assert min(eye_openness(keypoints)) > EYES_CLOSED_BELOW
     for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
         keypoints[upper] = keypoints[lower] + 0.2 * (keypoints[upper] - keypoints[lower])
-    assert max(filters.eye_openness(keypoints)) < filters.EYES_CLOSED_BELOW
+    assert max(eye_openness(keypoints)) < EYES_CLOSED_BELOW

@@ -2,23 +2,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ibug_300w
-from data_load import DataError
-from ibug_300w import (
-    FaceCuts,
+from data_sets import ibug_300w
+from data_sets.dlib_xml import read_dlib_xml
+from data_sets.face_cuts import FaceCuts, transform_box
+from data_sets.ibug_300w import (
     IbugFaces,
     count_from_zero,
     drawn_xml,
     load_ibug,
     load_ibug_test,
     photo_of,
-    read_dlib_xml,
     split_photos,
-    transform_box,
     twins,
-    write_submission,
 )
-from landmarks import MIRROR
+from facial_keypoints.images import DataError
+from facial_keypoints.schemes import MIRROR
+from transfer.submission import write_submission
 
 HEAD = """<?xml version='1.0' encoding='ISO-8859-1'?>
 <?xml-stylesheet type='text/xsl' href='image_metadata_stylesheet.xsl'?>
@@ -225,7 +224,7 @@ def test_drawn_faces_are_read_back_and_grouped_by_person(drawn):
 
 def test_without_the_folder_drawn_faces_take_its_place_and_say_so(monkeypatch, tmp_path, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
-    monkeypatch.setattr("synthetic_faces.write_dataset", lambda folder: drawn)
+    monkeypatch.setattr("data_sets.ibug_300w.write_dataset", lambda folder: drawn)
     faces, about = load_ibug()
     assert len(faces) == 24 and about.startswith("24 drawn faces, since there is no ibug_300W") and "\n" not in about
     assert load_ibug_test() is None

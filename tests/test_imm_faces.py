@@ -5,9 +5,8 @@ from PIL import Image
 from torch.utils.data import ConcatDataset
 from torchvision.transforms import Compose
 
-from augment import RandomAffine
-from data_load import DataError, ToTensor, find_folder
-from imm_faces import (
+from data_sets.find import find_folder
+from data_sets.imm_faces import (
     CONTOURS,
     EYE_CORNERS,
     FROM_68,
@@ -21,10 +20,13 @@ from imm_faces import (
     write_asf,
     write_drawn,
 )
-from landmarks import FACE_3D
-from landmarks import MIRROR as MIRROR_68
-from models import FullFaceNet, HeatmapNet, NoseNet, count_parameters, soft_argmax
-from train import fit, predict
+from facial_keypoints.images import DataError
+from facial_keypoints.pose import FACE_3D
+from facial_keypoints.schemes import MIRROR as MIRROR_68
+from heatmaps import soft_argmax
+from models import FullFaceNet, HeatmapNet, NoseNet, count_parameters
+from training.loop import fit, predict
+from transforms import RandomAffine, ToTensor
 
 HEAD = """######################################################################
 #

@@ -3,24 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from augment import FaceCrop
-from data_load import DataError
-from landmarks import MIRROR
-from models import (
-    AccurateNet,
-    BatchNormNet,
-    Expects,
-    FastNet,
-    Net,
-    count_parameters,
-    initialize,
-    load_model,
-    map_covariance,
-    mirror_averaged,
-    save_model,
-    soft_argmax,
-)
+from facial_keypoints.images import DataError
+from facial_keypoints.network import Expects
+from facial_keypoints.schemes import MIRROR
+from heatmaps import map_covariance, mirror_averaged, soft_argmax
+from models import AccurateNet, BatchNormNet, FastNet, Net, count_parameters, initialize
 from recipes import RECIPES
+from training.weights import load_model, save_model
+from transforms import FaceCrop
 
 NETS = [Net, BatchNormNet]
 

@@ -5,7 +5,7 @@ import nbformat
 import pytest
 import run_notebooks
 
-from synthetic_faces import write_dataset
+from data_sets.drawn_faces import write_dataset
 
 NOTEBOOKS = run_notebooks.find_notebooks()
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

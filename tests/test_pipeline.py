@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from data_load import DataError, as_rgb
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
-from models import Expects, FastNet, Net, save_model
-from pipeline import DEFAULT_MODEL, FacePipeline, confidence, without_doubles
+from facial_keypoints.images import DataError, as_rgb
+from facial_keypoints.network import Expects
+from facial_keypoints.pipeline import DEFAULT_MODEL, FacePipeline, confidence, without_doubles
+from models import FastNet, Net
+from training.weights import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -169,7 +171,7 @@ def test_opencv_5_is_one_clear_sentence(monkeypatch):
 
 def run_script(*arguments):
     return subprocess.run(
-        [sys.executable, "pipeline.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "facial_keypoints", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
 
 

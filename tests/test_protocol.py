@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import protocol
-import transfer
+from benchmarks.tables import merge_rows
 from data_load import FacialKeypointsDataset
-from geometry import tight_box
-from ibug_300w import IbugFaces, drawn_xml
-from protocol import HeldOut, interval, jittered, merge_rows, numbers, splits, with_boxes
-from recipes import FACE_CROP, LABEL_SHIFT, RECIPES, centre_labels
-from train import predict, run_recipe
+from data_sets.course import LABEL_SHIFT, centre_labels
+from data_sets.ibug_300w import IbugFaces, drawn_xml
+from data_sets.splits import HeldOut, jittered, splits, with_boxes
+from facial_keypoints.geometry import tight_box
+from protocol import interval, numbers
+from recipes import FACE_CROP, RECIPES
+from train import run_recipe
+from training.loop import predict
+from transfer import experiments as transfer
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def frames(drawn):
 @pytest.fixture(scope="module")
 def both(drawn):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "load_ibug", lambda: (IbugFaces(drawn_xml(drawn)), "drawn"))
+        patch.setattr("data_sets.splits.load_ibug", lambda: (IbugFaces(drawn_xml(drawn)), "drawn"))
         return {split.name: split for split in splits(drawn)}
 
 

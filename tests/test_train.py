@@ -8,22 +8,14 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset
 
-from data_load import DataError, FacialKeypointsDataset
+from data_load import FacialKeypointsDataset
+from data_sets.splits import real_splits
+from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, SureNet, initialize
-from protocol import real_splits
 from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
-from train import (
-    LOSSES,
-    SAVED_MODELS,
-    SpreadLoss,
-    default_output,
-    evaluate,
-    fit,
-    main,
-    predict,
-    run_recipe,
-    train_and_save,
-)
+from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
+from training.loop import evaluate, fit, predict
+from training.losses import LOSSES, SpreadLoss
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +267,7 @@ def test_a_network_that_could_not_be_loaded_is_not_trained(eight, tmp_path):
 def test_weights_that_ship_are_made_of_real_faces_only(course, photos, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("train.SAVED_MODELS", tmp_path)
     monkeypatch.setattr("train.find_data", lambda: (drawn, course))
-    monkeypatch.setattr("train.protocol.splits", lambda root: [SimpleNamespace(about=photos)])
+    monkeypatch.setattr("data_sets.splits.splits", lambda root: [SimpleNamespace(about=photos)])
     monkeypatch.setattr("sys.argv", ["train.py", "fast"])
     with pytest.raises(DataError, match=f"needs the course's frames and 300-W, not {photos or course}"):
         main()
@@ -284,7 +276,7 @@ def test_weights_that_ship_are_made_of_real_faces_only(course, photos, drawn, tm
 
 def test_real_faces_are_taken_for_real(monkeypatch):
     real = [SimpleNamespace(about="6666 faces of 300-W in 2000 photos")]
-    monkeypatch.setattr("train.protocol.splits", lambda root: real)
+    monkeypatch.setattr("data_sets.splits.splits", lambda root: real)
     assert real_splits("data", "YouTube Faces frames in the course's layout") is real
 
 

@@ -9,18 +9,21 @@ from torch import nn
 from torchvision import models
 
 import metrics
-import transfer
-import transfer_models
 import visualize
-from augment import RandomAffine
+from benchmarks import transfer_longer
 from data_load import person_split
-from geometry import tight_box
-from heatmaps import HeatmapLoss, gaussian_heatmaps, hard_argmax
-from ibug_300w import FaceCuts, IbugFaces, drawn_xml
-from landmarks import MIRROR
-from models import Expects, count_parameters, soft_argmax
-from pipeline import FacePipeline
-from transfer import (
+from data_sets.face_cuts import FaceCuts
+from data_sets.ibug_300w import IbugFaces, drawn_xml
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.network import Expects
+from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.schemes import MIRROR
+from heatmaps import gaussian_heatmaps, hard_argmax, soft_argmax
+from models import count_parameters
+from training.losses import HeatmapLoss
+from transfer import experiments as transfer
+from transfer import networks as transfer_models
+from transfer.experiments import (
     MIRROR_ALL,
     errors,
     face_input,
@@ -30,7 +33,8 @@ from transfer import (
     train,
     turn_photo,
 )
-from transfer_models import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
+from transfer.networks import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
+from transforms import RandomAffine
 
 
 @pytest.fixture(scope="module")
@@ -298,9 +302,10 @@ def test_a_run_goes_on_from_the_weights_of_another(faces, monkeypatch):
 
 
 def test_the_scripts_checkpoint_is_gone_when_its_rows_are_written(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "ROOT", tmp_path)
-    monkeypatch.setattr(transfer, "split_faces", lambda: (faces.subset(range(4)), faces.subset(range(4, 8)), "drawn"))
+    monkeypatch.setattr(transfer_longer, "ROOT", tmp_path)
+    few = faces.subset(range(4)), faces.subset(range(4, 8))
+    monkeypatch.setattr(transfer_longer, "split_faces", lambda: (*few, "drawn"))
     monkeypatch.setattr(transfer, "build", lambda name: TransferNet(name, size=64))
-    monkeypatch.setattr("sys.argv", ["transfer.py", "resnet18", "1", "--output", str(tmp_path / "rows")])
-    transfer.main()
+    monkeypatch.setattr("sys.argv", ["transfer_longer", "resnet18", "1", "--output", str(tmp_path / "rows")])
+    transfer_longer.main()
     assert len(list((tmp_path / "rows").iterdir())) == 2 and not list((tmp_path / "saved_models").iterdir())

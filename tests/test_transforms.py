@@ -4,10 +4,22 @@ import pytest
 import torch
 from torchvision.transforms import Compose
 
-from augment import FaceCrop, RandomAffine, RandomBlur, RandomColor, RandomNoise, RandomOcclusion
-from data_load import CenterCrop, Normalize, RandomCrop, Rescale, Resize, ToTensor
-from geometry import compose, crop_matrix, invert, tight_box, transform_points, warp
-from landmarks import MIRROR
+from facial_keypoints.geometry import compose, crop_matrix, invert, tight_box, transform_points, warp
+from facial_keypoints.schemes import MIRROR
+from transforms import (
+    CenterCrop,
+    FaceCrop,
+    Normalize,
+    RandomAffine,
+    RandomBlur,
+    RandomColor,
+    RandomCrop,
+    RandomNoise,
+    RandomOcclusion,
+    Rescale,
+    Resize,
+    ToTensor,
+)
 
 SIZE = (260, 300)  # h, w
 

@@ -6,6 +6,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import visualize
+from facial_keypoints import drawing
 
 
 def place_of(image, color):
@@ -24,20 +25,20 @@ def test_dots_are_drawn_where_the_keypoints_are_in_the_agreed_colour():
     keypoints = np.array([[40.0, 30.0], [140.0, 90.0]])
     image = np.zeros((120, 200, 3), np.uint8)
     for point in keypoints:
-        drawn = visualize.draw_keypoints(image, np.repeat(point[None], 68, 0))
+        drawn = drawing.draw_keypoints(image, np.repeat(point[None], 68, 0))
         np.testing.assert_allclose(place_of(drawn, (255, 0, 255)), point, atol=0.5)
     assert image.max() == 0, "the photo itself stays as it was"
 
 
 def test_dots_and_boxes_outside_the_picture_are_cut_off():
     image = np.zeros((50, 50, 3), np.uint8)
-    drawn = visualize.draw_keypoints(image, np.array([[-300.0, 20.0], [1000.0, 1000.0]]))
-    drawn = visualize.draw_boxes(drawn, [[-20, 10, 40, 20]])
+    drawn = drawing.draw_keypoints(image, np.array([[-300.0, 20.0], [1000.0, 1000.0]]))
+    drawn = drawing.draw_boxes(drawn, [[-20, 10, 40, 20]])
     assert drawn.shape == image.shape and place_of(drawn, (255, 0, 0)) is not None
 
 
 def test_boxes_are_red_and_where_the_numbers_say():
-    drawn = visualize.draw_boxes(np.zeros((100, 100, 3), np.uint8), [[20, 30, 40, 50]])
+    drawn = drawing.draw_boxes(np.zeros((100, 100, 3), np.uint8), [[20, 30, 40, 50]])
     y, x = np.nonzero(drawn[..., 0] > 200)
     assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((20, 60, 30, 80), abs=1)
 

@@ -9,11 +9,13 @@ import skimage.data
 from matplotlib.cbook import get_sample_data
 
 import visualize
-from data_load import read_image
-from filters import draw_axes, head_pose, wear
-from geometry import crop_matrix, warp
-from pipeline import FacePipeline
-from synthetic_faces import draw_face
+from data_sets.drawn_faces import draw_face
+from facial_keypoints.drawing import draw_axes
+from facial_keypoints.filters import wear
+from facial_keypoints.geometry import crop_matrix, warp
+from facial_keypoints.images import read_image
+from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.pose import head_pose
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 DRAWN_SEEDS = (1, 4, 7, 9, 12, 13, 15, 17)

@@ -1,4 +1,4 @@
-"""Fit the rigid 3D face of landmarks.FACE_3D to the hand-made 300-W labels and print it.
+"""Fit the rigid 3D face of facial_keypoints.pose.FACE_3D to the hand-made 300-W labels and print it.
 
     python -m tools.fit_face_3d data/ibug_300W_large_face_landmark_dataset
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks import EYE_CORNERS, MIRROR
+from facial_keypoints.schemes import EYE_CORNERS, MIRROR
 
 
 def read_shapes(folder: Path) -> np.ndarray:  # (N, 68, 2)

@@ -6,9 +6,10 @@ python -m tools.fit_haar_box        (KEYPOINTS_DATA or data/; one minute)
 import numpy as np
 from tqdm import tqdm
 
-from data_load import FacialKeypointsDataset, find_data
+from data_load import FacialKeypointsDataset
+from data_sets.find import find_data
 from detector_architectures.haar import HaarDetector
-from geometry import tight_box
+from facial_keypoints.geometry import tight_box
 from metrics import match_boxes
 
 

@@ -16,14 +16,16 @@ import torch
 from torch import nn
 from torchvision import models
 
-from landmarks import NUM_KEYPOINTS
-from models import Expects, mirror_averaged, soft_argmax
+from facial_keypoints.network import Expects
+from facial_keypoints.schemes import NUM_KEYPOINTS
+from heatmaps import mirror_averaged, soft_argmax
 
 with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
     warnings.filterwarnings("ignore", message="IProgress not found")
     import segmentation_models_pytorch as smp
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in [0, 1]
+
 RESNETS = {
     "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
     "resnet34": (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),

@@ -14,13 +14,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_load import ROOT, DataError, KeypointsDataset, Normalize, Resize, find_folder
-from face_drawing.people import draw_person, draw_scene
-from synthetic_faces import draw_frame, recipe, write_once
+from data_load import KeypointsDataset
+from data_sets.drawn_faces import draw_frame, recipe, write_once
+from data_sets.face_drawing.people import draw_person, draw_scene
+from data_sets.find import ROOT, find_folder
+from facial_keypoints.images import DataError
+from transforms import Normalize, Resize
 
 FOLDER = "imm_face_db"
+
 NUM_POINTS = 58
+
 NOSE_TIP = 52  # the base of the nose between the nostrils; the coursework calls it the tip
+
 EYE_CORNERS = (21, 13)  # the outer ones
 
 # Runs of points that belong to one line; closed ones end where they begin.
@@ -53,7 +59,7 @@ VIEWS = {
     6: "any expression",
 }
 
-# Each of the 58 points as the mean of these points of the 68 (landmarks.py); a repeated one weighs more.
+# Each of the 58 points as the mean of these points of the 68 (schemes.py); a repeated one weighs more.
 FROM_68 = (
     [(0,), (1, 1, 2), (2, 3, 3), (4,), (5, 5, 6), (6, 7, 7), (8,)]  # jaw
     + [(9, 9, 10), (10, 11, 11), (12,), (13, 13, 14), (14, 15, 15), (16,)]
@@ -66,7 +72,7 @@ FROM_68 = (
 
 
 def to_58(keypoints: np.ndarray) -> np.ndarray:  # (58, 2)
-    """The 58 points of this scheme from the 68 of landmarks.py."""
+    """The 58 points of this scheme from the 68 of facial_keypoints/schemes.py."""
     return np.stack([keypoints[list(points)].mean(axis=0) for points in FROM_68])
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from landmarks import CONTOURS, EYE_CORNERS, FACE_3D, MIRROR, NUM_KEYPOINTS, PARTS
+from facial_keypoints.pose import FACE_3D
+from facial_keypoints.schemes import CONTOURS, EYE_CORNERS, MIRROR, NUM_KEYPOINTS, PARTS
 
 # The pairs that swap, counted from 1, as published with HRNet's facial landmark code (Sun et al. 2019, 300-W).
 PUBLISHED_PAIRS = [

@@ -1,17 +1,17 @@
-"""Things to do with 68 keypoints: wear sunglasses, a moustache or a hat, head pose, open or closed eyes."""
+"""Things to wear: sunglasses, a moustache or a hat, laid over a photo by its keypoints."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-import geometry
-from data_load import as_rgb
-from landmarks import EYE_CORNERS, FACE_3D
+from facial_keypoints import geometry
+from facial_keypoints.geometry import similarity
+from facial_keypoints.images import as_rgb
+from facial_keypoints.schemes import EYE_CORNERS
 
-ARTWORK_FOLDER = Path(__file__).resolve().parent / "images"
+ARTWORK_FOLDER = Path(__file__).resolve().parent.parent / "images"
 
 # Where the pictures of tools/draw_artwork.py sit on a face, in their own pixels; names as in `face_points`.
 ANCHORS = {
@@ -23,15 +23,6 @@ ANCHORS = {
 # In head widths: a hat rests above the ends of the jaw line and, on a turned head, behind them; the bridge of
 # the nose stands in front of them. Chosen by looking at training faces.
 HAT_LIFT, HAT_BACK, BRIDGE_DEPTH = 0.38, 0.2, 0.36
-
-# The outline slides over the head as it turns and the lips move: the pose comes from brows, nose and corners.
-RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
-
-AXIS_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x red, y green, z blue
-
-# Eye aspect ratios of the 2012 hand-labelled 300-W training faces: median 0.33, 4 % lie below 0.15. By eye,
-# nearly all under 0.12 are shut or cast down, nearly all over 0.18 are open, and laughter lies between.
-EYES_CLOSED_BELOW = 0.15
 
 
 def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4)
@@ -54,7 +45,7 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
 def overlay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """A copy of `image` with `artwork` laid over it where `matrix` puts it; what leaves the frame is cut off.
 
-    image: see data_load.as_rgb; artwork: RGBA uint8 (h, w, 4); matrix: (2, 3), artwork to image pixels.
+    image: see images.as_rgb; artwork: RGBA uint8 (h, w, 4); matrix: (2, 3), artwork to image pixels.
     Warped with colours multiplied by alpha, so that those of transparent pixels cannot bleed into the edges,
     then blended by "over" (Porter and Duff, "Compositing digital images", SIGGRAPH 1984).
     """
@@ -101,19 +92,6 @@ def _shrink(layer: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return geometry.resize(layer, new), geometry.compose(matrix, back)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
-    """The rotation, scale and shift (no mirroring) that takes points (N, 2) to others with least squares.
-
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4),
-    1991; in the plane, with x + iy, a rotation and scale is one complex factor and the solution two lines.
-    """
-    source, target = (np.asarray(points, dtype=float) @ (1, 1j) for points in (source, target))
-    centred = source - source.mean()
-    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
-    shift = target.mean() - factor * source.mean()
-    return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
-
-
 def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     """The named points (2,) of a face (68, 2) that artwork is fastened to; right is the person's right."""
     temples = _temples(keypoints)
@@ -154,7 +132,7 @@ def placement(keypoints: np.ndarray, name: str) -> np.ndarray:  # (2, 3), artwor
 def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
     """A copy of an image, as RGB, with "sunglasses", a "moustache" or a "hat" on every face.
 
-    image: see data_load.as_rgb; keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in its
+    image: see images.as_rgb; keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in its
     pixels. Raises ValueError for no picture, another name, another shape, or keypoints that are not finite.
     """
     if name not in ANCHORS:
@@ -166,85 +144,3 @@ def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
     for face in keypoints.reshape(-1, 68, 2):
         _lay(result, artwork, placement(face, name))
     return result
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where a head is and how it is turned, in camera coordinates: x right, y down, z away from the camera.
-
-    rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera. The angles, in
-    degrees, are 0 for FACE_3D as it stands; rotation = Rz(roll) Ry(-yaw) Rx(-pitch).
-    """
-
-    rotation: np.ndarray
-    translation: np.ndarray
-
-    @property
-    def yaw(self) -> float:
-        """Positive when the nose turns to the right of the picture."""
-        return float(np.degrees(np.arcsin(np.clip(self.rotation[2, 0], -1, 1))))
-
-    @property
-    def pitch(self) -> float:
-        """Positive when the nose turns up."""
-        return float(np.degrees(-np.arctan2(self.rotation[2, 1], self.rotation[2, 2])))
-
-    @property
-    def roll(self) -> float:
-        """Positive when the head tilts clockwise in the picture."""
-        return float(np.degrees(np.arctan2(self.rotation[1, 0], self.rotation[0, 0])))
-
-
-def _camera(image_shape: tuple) -> np.ndarray:  # (3, 3)
-    """A camera nobody has calibrated: focal length = image width, looking through the middle of the image."""
-    height, width = image_shape[:2]
-    return np.array([(width, 0, (width - 1) / 2), (0, width, (height - 1) / 2), (0, 0, 1)], dtype=float)
-
-
-def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
-    """The pose of the rigid face FACE_3D whose picture fits keypoints (68, 2) of an image of that shape best.
-
-    Give the whole photo's shape, not a crop's: the camera looks through its middle. Least squares in pixels
-    (Levenberg-Marquardt in cv2.solvePnP) from the frontal face that fits best; OpenCV's own start puts a
-    quarter of the course's faces behind the camera. Raises ValueError without finite, distinct keypoints.
-    """
-    model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
-    points = np.asarray(keypoints, dtype=float)[RIGID_POINTS]
-    if not (np.isfinite(keypoints).all() and np.ptp(points, axis=0).any()):
-        raise ValueError("keypoints: all in one spot or not finite, so there is no pose to find")
-    frontal = similarity(model[:, :2], points)
-    rotation = np.array((0, 0, np.arctan2(frontal[1, 0], frontal[0, 0])))
-    translation = np.append(frontal[:, 2] - camera[:2, 2], camera[0, 0]) / np.hypot(*frontal[:, 0])
-    _, rotation, translation = cv2.solvePnP(model, points, camera, None, rotation, translation, True)
-    return Pose(cv2.Rodrigues(rotation)[0], translation.ravel())
-
-
-def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
-    """A copy of the image the pose was found in (see data_load.as_rgb), with arrows from the tip of the nose.
-
-    Red: to the person's left, which is the right of the picture; green: down; blue: out of the nose.
-    """
-    result, rotation = as_rgb(image).copy(), cv2.Rodrigues(pose.rotation)[0]
-    ends = FACE_3D[30] + 0.5 * np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, -1)])
-    pixels = cv2.projectPoints(ends, rotation, pose.translation, _camera(result.shape), None)[0]
-    origin, *tips = np.rint(pixels[:, 0]).astype(int).tolist()
-    thickness = max(1, round(result.shape[1] / pose.translation[2] / 30))  # a thirtieth of the eye distance
-    for tip, colour in zip(tips, AXIS_COLOURS, strict=True):
-        cv2.arrowedLine(result, origin, tip, colour, thickness, cv2.LINE_AA, tipLength=0.2)
-    return result
-
-
-def eye_openness(keypoints: np.ndarray) -> tuple[float, float]:  # the person's right eye, left eye
-    """The eye aspect ratio of each eye of keypoints (68, 2): mean height of the lids over width.
-
-    Soukupova and Cech, "Real-Time Eye Blink Detection using Facial Landmarks", CVWW 2016, equation 1. Open
-    about 0.3, closed near 0 (EYES_CLOSED_BELOW), at any size and tilt; 0 where the corners coincide.
-    """
-
-    def ratio(eye):
-        heights = np.linalg.norm(eye[[1, 2]] - eye[[5, 4]], axis=1)
-        width = np.linalg.norm(eye[3] - eye[0])
-        return float(heights.mean() / width) if width > 0 else 0.0
-
-    keypoints = np.asarray(keypoints)
-    return ratio(keypoints[36:42]), ratio(keypoints[42:48])

@@ -1,20 +1,114 @@
-"""The face crop and the random augmentations: callable classes sample -> sample, seeded by torch's generator."""
+"""The transforms: callable classes sample -> sample, the random ones seeded by torch's generator."""
 
 import cv2
 import numpy as np
 import torch
 
-from data_load import moved
-from geometry import (
+from facial_keypoints.geometry import (
     compose,
     crop_matrix,
     mirror_matrix,
+    resize,
+    resize_matrix,
     similarity_matrix,
     tight_box,
     transform_points,
     warp,
 )
-from landmarks import MIRROR
+from facial_keypoints.schemes import MIRROR
+
+
+def moved(sample: dict, image, keypoints) -> dict:
+    """The sample with another image and its keypoints, and without `box`, which was one in the old image."""
+    return {key: value for key, value in sample.items() if key != "box"} | {"image": image, "keypoints": keypoints}
+
+
+class Resize:
+    """Resize to exactly (h, w), or to size x size; the aspect ratio may change."""
+
+    def __init__(self, size):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+
+    def __call__(self, sample):
+        old, new = sample["image"].shape[1::-1], self.size[::-1]
+        keypoints = transform_points(resize_matrix(old, new), sample["keypoints"])
+        return moved(sample, resize(sample["image"], new), keypoints)
+
+
+class Rescale:
+    """Resize so that the shorter side is `size` pixels; the aspect ratio stays."""
+
+    def __init__(self, size: int):
+        if not isinstance(size, int):
+            raise ValueError(f"Rescale({size}): one whole number, the shorter side; Resize takes (h, w)")
+        self.size = size
+
+    def __call__(self, sample):
+        height, width = sample["image"].shape[:2]
+        scale = self.size / min(height, width)
+        return Resize((max(self.size, round(height * scale)), max(self.size, round(width * scale))))(sample)
+
+
+class _Crop:
+    """A window of (h, w), or size x size, pixels cut out of the picture; subclasses choose its place."""
+
+    def __init__(self, size):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+
+    def __call__(self, sample):
+        height, width = sample["image"].shape[:2]
+        if height < self.size[0] or width < self.size[1]:
+            wanted = f"{type(self).__name__} of {self.size[0]}x{self.size[1]}"
+            raise ValueError(f"{wanted}: the picture is only {height}x{width} (h x w); Rescale it first")
+        top, left = self.offset(height - self.size[0]), self.offset(width - self.size[1])
+        image = sample["image"][top : top + self.size[0], left : left + self.size[1]]
+        return moved(sample, image, sample["keypoints"] - np.array([left, top], np.float32))
+
+
+class RandomCrop(_Crop):
+    """Cut out a window at a random place; every offset, the last one too, is equally likely."""
+
+    def offset(self, room):
+        return int(torch.randint(room + 1, ()))
+
+
+class CenterCrop(_Crop):
+    """Cut out the window in the middle."""
+
+    def offset(self, room):
+        return room // 2
+
+
+class Normalize:
+    """Gray image in [0, 1], float32 (H, W); keypoints (k - mean) / std with the course's constants."""
+
+    def __init__(self, mean: float = 100.0, std: float = 50.0):
+        self.mean, self.std = mean, std
+
+    def __call__(self, sample):
+        gray = cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        return sample | {"image": gray, "keypoints": (sample["keypoints"] - self.mean) / self.std}
+
+    def inverse(self, keypoints):
+        """Normalised keypoints (array or tensor) back to pixels: the one place where this is undone."""
+        return keypoints * self.std + self.mean
+
+
+class NormalizeColor(Normalize):
+    """The same for the keypoints; the image stays RGB uint8."""
+
+    def __call__(self, sample):
+        return sample | {"keypoints": (sample["keypoints"] - self.mean) / self.std}
+
+
+class ToTensor:
+    """Image to float32 (C, H, W) in [0, 1], keypoints to float32 (K, 2)."""
+
+    def __call__(self, sample):
+        image = np.atleast_3d(sample["image"])
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        tensor = tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
+        return sample | {"image": tensor, "keypoints": torch.as_tensor(sample["keypoints"], dtype=torch.float32)}
 
 
 def uniform(low: float, high: float) -> float:

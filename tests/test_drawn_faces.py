@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import synthetic_faces
-from face_drawing.people import draw_person, draw_scene
-from landmarks import MIRROR
-from synthetic_faces import draw_face, draw_frame, write_dataset
+from data_sets import drawn_faces as synthetic_faces
+from data_sets.drawn_faces import draw_face, draw_frame, write_dataset
+from data_sets.face_drawing.people import draw_person, draw_scene
+from facial_keypoints.schemes import MIRROR
 
 GRAY = (0.299, 0.587, 0.114)
 

@@ -1,10 +1,10 @@
 """Drawn faces with exact 68-point keypoints, in the layout of the course data: the embedded data set.
 
 A Person (head shape, skin, hair, clothes) and a Scene (pose, expression, light, camera) come from separate
-seeds. The 3D points of landmarks.FACE_3D are reshaped and moved, projected, and everything is painted from the
-projected points (face_drawing/), so the keypoints are exact by construction.
+seeds. The 3D points of facial_keypoints.pose.FACE_3D are reshaped and moved, projected, and everything is painted
+from the projected points (face_drawing/), so the keypoints are exact by construction.
 
-    python synthetic_faces.py DEST
+    python -m data_sets.drawn_faces DEST
 """
 
 import csv
@@ -19,14 +19,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_drawing.people import Face, Person, Scene, draw_person, draw_scene, express, rotation_of, slide_outline
-from face_drawing.portrait import paint
-from landmarks import NUM_KEYPOINTS
+from data_sets.face_drawing.people import (
+    Face,
+    Person,
+    Scene,
+    draw_person,
+    draw_scene,
+    express,
+    rotation_of,
+    slide_outline,
+)
+from data_sets.face_drawing.portrait import paint
+from facial_keypoints import pose
+from facial_keypoints.schemes import NUM_KEYPOINTS
 
 FRAMES_PER_PERSON = 3
+
 FACE_WIDTH = (0.30, 0.58)  # of the frame's width
+
 FRAME_SIDES = (100, 300)  # pixels
+
 CANVAS_SIDE = 400  # pictures are painted about this large, then reduced
+
 MARKER = "synthetic.json"  # says how a data set was made, so that a second call can leave it alone
 
 
@@ -109,7 +123,7 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
 def recipe(**parameters) -> str:
     """What a data set depends on: its parameters and the code that draws."""
     here = Path(__file__)
-    modules = [here, here.with_name("landmarks.py"), *sorted(here.with_name("face_drawing").glob("*.py"))]
+    modules = [here, Path(pose.__file__), *sorted(here.with_name("face_drawing").glob("*.py"))]
     code = b"".join(module.read_bytes() for module in modules)
     return json.dumps({**parameters, "code": hashlib.sha256(code).hexdigest()})
 
@@ -153,7 +167,7 @@ def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int =
 def main(arguments: list[str]) -> str | None:
     """The command line; returns None or what is wrong."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        return "usage: python synthetic_faces.py DEST   (writes drawn faces with keypoints into the folder DEST)"
+        return "usage: python -m data_sets.drawn_faces DEST   (writes drawn faces with keypoints into the folder DEST)"
     try:
         root = write_dataset(arguments[0])
     except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landmarks import FACE_3D
+from facial_keypoints.pose import FACE_3D
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 40, 20, 20  # degrees
 # From very light to very dark, after the Monk Skin Tone scale (skintone.google), a little redder.

@@ -8,7 +8,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from landmarks import FACE_3D
+from facial_keypoints.pose import FACE_3D
 
 from .brushes import SHIFT, blend, cloud, curve, fixed
 

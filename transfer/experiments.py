@@ -1,48 +1,47 @@
-"""What the networks of notebook 6 see, how they are trained, and how good they are in the photos.
+"""What the networks of notebook 6 see, how they are trained, and how good they are in the photos."""
 
-python transfer.py resnet18 20        # one of the notebook's networks for longer; its row goes to results/
-"""
-
-import argparse
 import copy
 import time
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 import metrics
-import protocol
-from augment import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
-from data_load import ROOT, DataError, Normalize
-from geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
-from heatmaps import HeatmapLoss
-from ibug_300w import FaceCuts, load_ibug, split_photos
-from models import Expects, count_parameters
-from pipeline import Face, FacePipeline
-from protocol import RESULTS, merge_rows
+from data_sets import splits
+from data_sets.face_cuts import FaceCuts
+from data_sets.ibug_300w import load_ibug, split_photos
+from facial_keypoints.geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
+from facial_keypoints.network import Expects
+from facial_keypoints.pipeline import Face, FacePipeline
 from recipes import face_input
-from train import fit, positive_integer, predict
-from transfer_models import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
+from training.loop import fit, predict
+from training.losses import HeatmapLoss
+from transfer.networks import HeatmapUNet, TransferNet, face_crop, imagenet_weights
+from transforms import Normalize, RandomAffine, RandomBlur, RandomColor, RandomOcclusion
 
 MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
+
 MIRROR_ALL = RandomAffine(rotation=0, scale=0, shift=0, mirror=1.0)
 
 # Settings of notebook 6 for `train`: the ResNets' as published, the U-Net's, and those of the U-Net that is trained
 # through soft-argmax, with rotations, light, blur and occlusion. The boxes are exact here, as in the published runs,
 # so its shift and scale are small; a detector's boxes would want more.
 RESNET = {"loss": "l1", "optimizer": "adam", "lr": 1e-3, "batch_size": 16, "one_cycle": True}
+
 AUGMENTED = {"affine": MIRROR_HALF, "augmentations": (RandomColor(),)}
+
 SIGMA = 1.0  # of the target heatmaps, in cells
+
 UNET = {"loss": HeatmapLoss(SIGMA), "optimizer": "adamw", "lr": 1e-3, "batch_size": 16, "one_cycle": True} | AUGMENTED
+
 BEST = UNET | {
     "loss": HeatmapLoss(SIGMA, points_weight=100.0),
     "lr": 2e-3,
     "affine": RandomAffine(rotation=10, scale=0.02, shift=0.007),
     "augmentations": (RandomColor(), RandomBlur(), RandomOcclusion()),
 }
+
 # What this script trains for longer.
 LONGER = {"resnet18": RESNET | AUGMENTED, "resnet34": RESNET | AUGMENTED, "unet": BEST}
 
@@ -88,9 +87,9 @@ def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.nd
 
 
 def jittered(faces: FaceCuts) -> FaceCuts:
-    """The same faces in boxes as wrong as a detector's, see protocol.jittered."""
+    """The same faces in boxes as wrong as a detector's, see data_sets.splits.jittered."""
     other = copy.copy(faces)
-    other.boxes, other.photo_boxes = protocol.jittered(faces.boxes), protocol.jittered(faces.photo_boxes)
+    other.boxes, other.photo_boxes = splits.jittered(faces.boxes), splits.jittered(faces.photo_boxes)
     return other
 
 
@@ -143,33 +142,3 @@ def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
     """Training faces, a fifth of the *photos* held out with all their faces and copies, and a line about the data."""
     faces, about = load_ibug()
     return *split_photos(FaceCuts(faces, size)), about
-
-
-def main() -> None:
-    """Train one network for longer and add its row and its curve to results/."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=LONGER)
-    parser.add_argument("epochs", type=positive_integer)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the table and the curves")
-    args = parser.parse_args()
-    training, validation, about = split_faces()
-    print(about)
-    checkpoint = ROOT / "saved_models" / f"{args.network}_{args.epochs}.checkpoint"
-    settings = LONGER[args.network] | {"epochs": args.epochs, "checkpoint": checkpoint, "progress": True}
-    model, history = build_and_train(args.network, training, validation, **settings)
-    if len(history) < args.epochs:  # Ctrl-C
-        return
-    keys = {"network": args.network, "epochs": args.epochs}
-    row = {"parameters": count_parameters(model)} | errors(predict_in_photos(model, validation), validation)
-    row["NME %, mirror averaged"] = errors(predict_in_photos(MirrorAveraged(model), validation), validation)["NME %"]
-    merge_rows(pd.DataFrame([keys | row]).round(3), args.output / "ibug_longer.csv", list(keys))
-    merge_rows(history.assign(**keys).round(4), args.output / "ibug_longer_curves.csv", [*keys, "epoch"])
-    checkpoint.unlink()
-    print(pd.DataFrame([keys | row]).T.to_string(header=False))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except DataError as error:
-        raise SystemExit(str(error)) from None

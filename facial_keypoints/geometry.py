@@ -90,3 +90,16 @@ def _shrink_around(image, matrix, size, shrink):
     new_size = (max(1, old_size[0] // shrink), max(1, old_size[1] // shrink))
     to_small = compose(resize_matrix(old_size, new_size), np.array([[1.0, 0, -low[0]], [0, 1, -low[1]]]))
     return resize(part, new_size), compose(matrix, invert(to_small))
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The rotation, scale and shift (no mirroring) that takes points (N, 2) to others with least squares.
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4),
+    1991; in the plane, with x + iy, a rotation and scale is one complex factor and the solution two lines.
+    """
+    source, target = (np.asarray(points, dtype=float) @ (1, 1j) for points in (source, target))
+    centred = source - source.mean()
+    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
+    shift = target.mean() - factor * source.mean()
+    return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])

@@ -1,12 +1,5 @@
-"""Photo in, keypoints out.
+"""Photo in, keypoints out: detector, crop, network and the way back to the photo."""
 
-python pipeline.py PHOTO                 finds the faces, draws their keypoints, saves PHOTO_keypoints.jpg
-
-from pipeline import FacePipeline
-faces = FacePipeline()("photo.jpg")      # a list of Face(box, keypoints, score), in photo pixels
-"""
-
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_load import DataError, Normalize, NormalizeColor, ToTensor, as_rgb, read_image
 from detector_architectures.haar import HaarDetector
-from geometry import crop_matrix, invert, tight_box, transform_points, warp
-from models import load_model
-from visualize import draw_faces, save_picture
+from facial_keypoints.geometry import crop_matrix, invert, tight_box, transform_points, warp
+from facial_keypoints.images import DataError, as_rgb
+from training.weights import load_model
+from transforms import Normalize, NormalizeColor, ToTensor
 
-DEFAULT_MODEL = Path(__file__).resolve().parent / "saved_models" / "accurate.pt"
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "saved_models" / "accurate.pt"
 
 
 @dataclass(frozen=True)
@@ -160,27 +153,3 @@ class FacePipeline:
         device = next(self.model.parameters()).device
         ask = getattr(self.model, "locate", self.model)
         return ask(faces.to(device)).float().cpu().numpy()
-
-
-def main() -> None:
-    """Draw the keypoints of one photo and save the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="a weights file")
-    parser.add_argument("--output", type=Path, help="where to (default: PHOTO_keypoints.jpg beside the photo)")
-    args = parser.parse_args()
-    image = read_image(args.photo)
-    faces = FacePipeline(model=args.model)(image)
-    if not faces:
-        print(f"{args.photo}: no face found")
-        return
-    output = args.output or args.photo.with_name(f"{args.photo.stem}_keypoints.jpg")
-    save_picture(draw_faces(image, faces), output)
-    print(f"{args.photo}: {len(faces)} face{'s' if len(faces) > 1 else ''}; drawn in {output}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (DataError, RuntimeError) as error:
-        raise SystemExit(str(error)) from None

@@ -1,0 +1,65 @@
+"""Drawing keypoints, boxes and head axes into RGB images."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facial_keypoints.images import DataError, as_rgb
+from facial_keypoints.pose import FACE_3D, Pose, _camera
+
+# Ground truth, predictions and boxes have these colours in every picture and figure.
+TRUE, PREDICTED, BOX = (0, 255, 0), (255, 0, 255), (255, 0, 0)
+AXIS_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x red, y green, z blue
+
+
+def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
+    """A copy of the image the pose was found in (see images.as_rgb), with arrows from the tip of the nose.
+
+    Red: to the person's left, which is the right of the picture; green: down; blue: out of the nose.
+    """
+    result, rotation = as_rgb(image).copy(), cv2.Rodrigues(pose.rotation)[0]
+    ends = FACE_3D[30] + 0.5 * np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, -1)])
+    pixels = cv2.projectPoints(ends, rotation, pose.translation, _camera(result.shape), None)[0]
+    origin, *tips = np.rint(pixels[:, 0]).astype(int).tolist()
+    thickness = max(1, round(result.shape[1] / pose.translation[2] / 30))  # a thirtieth of the eye distance
+    for tip, colour in zip(tips, AXIS_COLOURS, strict=True):
+        cv2.arrowedLine(result, origin, tip, colour, thickness, cv2.LINE_AA, tipLength=0.2)
+    return result
+
+
+def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: tuple = PREDICTED) -> np.ndarray:
+    """A copy of an RGB uint8 image with dots whose size follows the face's."""
+    drawn = np.ascontiguousarray(image).copy()
+    radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
+    for x, y in keypoints:  # 4 fractional bits place a dot between pixels
+        centre = (round(float(x) * 16), round(float(y) * 16))
+        cv2.circle(drawn, centre, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, shift=4)
+    return drawn
+
+
+def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple = BOX) -> np.ndarray:
+    """A copy of an RGB uint8 image with boxes (N, 4) x, y, w, h."""
+    drawn = np.ascontiguousarray(image).copy()
+    thickness = max(1, round(min(image.shape[:2]) / 250))
+    for x, y, w, h in np.asarray(boxes).reshape(-1, 4):
+        corners = (round(float(x)), round(float(y))), (round(float(x + w)), round(float(y + h)))
+        cv2.rectangle(drawn, *corners, color, thickness, cv2.LINE_AA)
+    return drawn
+
+
+def draw_faces(image: np.ndarray, faces: list) -> np.ndarray:
+    """A copy of the photo with the boxes and keypoints of pipeline.Face objects."""
+    drawn = draw_boxes(image, [face.box for face in faces])
+    for face in faces:
+        drawn = draw_keypoints(drawn, face.keypoints)
+    return drawn
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
+    try:
+        Image.fromarray(image).save(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: could not be written ({error})") from None

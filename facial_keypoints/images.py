@@ -1,0 +1,70 @@
+"""Reading pictures of any kind as RGB uint8, and the one exception of this project."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# A phone takes 200 megapixels; Pillow warns above half as many as it refuses, and nobody needs to hear that.
+MAX_MEGAPIXELS = 300
+
+Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class DataError(ValueError):
+    """A mistake in the user's data, told in one sentence."""
+
+
+def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
+    """Read any picture as upright RGB uint8: colour, gray, RGBA, palette, CMYK or 16 bits a channel.
+
+    The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
+    Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
+    """
+    try:
+        with Image.open(path) as picture:
+            return _upright_rgb(picture)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a readable picture ({error})") from None
+
+
+def _upright_rgb(picture):
+    """A Pillow image as read_image returns it; raises ValueError where nothing says which number is white."""
+    # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.
+    if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
+        raise ValueError("it has 32 bits a channel, save it with 8 or 16")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return np.array(picture.convert("RGB"))
+
+
+def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
+    """A path or Pillow image (see read_image), or an array that is RGB, RGBA or gray, uint8 or uint16, as RGB uint8.
+
+    Raises DataError for anything else.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        try:
+            return _upright_rgb(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"an image that Pillow cannot read ({error})") from None
+    image = np.asarray(image)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise DataError(f"an image of shape {image.shape} and type {image.dtype}: expected RGB uint8 (H, W, 3)")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if image.shape[2] not in (3, 4):
+        raise DataError(f"an image with {image.shape[2]} channels: expected gray, RGB or RGBA")
+    return np.ascontiguousarray(image[..., :3])

@@ -1,0 +1,110 @@
+"""Landmark schemes: how many points there are, which of them swap in a mirror image, and what they lie on."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from facial_keypoints.images import DataError
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A numbering of keypoints, counted from 0. Data sets carry it, weights store it.
+
+    mirror: mirror[i] is the point that point i becomes when left and right are swapped, or None where nobody knows
+    (no mirror images then); ruler: the two points whose distance is the unit of the normalised mean error, or None
+    (then it is the size of the box); contours: runs of points that belong to one line, closed ones end where they
+    begin; parts: groups of points for tables. Raises DataError for numbers that do not fit together.
+    """
+
+    name: str
+    num_points: int
+    mirror: tuple[int, ...] | None = None
+    ruler: tuple[int, int] | None = None
+    contours: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.num_points < 1:
+            raise DataError(f"scheme {self.name}: num_points is {self.num_points}, expected at least 1")
+        named = {"ruler": self.ruler or (), **self.contours, **self.parts}
+        for what, points in named.items():
+            if any(not 0 <= point < self.num_points for point in points):
+                raise DataError(f"scheme {self.name}: {what} names a point that is not in 0 to {self.num_points - 1}")
+        if self.mirror is not None:
+            table = np.array(self.mirror)
+            if sorted(table) != list(range(self.num_points)) or (table[table] != np.arange(len(table))).any():
+                raise DataError(f"scheme {self.name}: mirror must list every point once and undo itself")
+
+    def to_json(self) -> str:
+        """The scheme as text, for weights files."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Scheme":
+        """The scheme of such a text."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "Scheme":
+        """The scheme of a dict of lists, as TOML and JSON give it; raises DataError for fields it does not have."""
+        unknown = sorted(set(content) - set(cls.__dataclass_fields__))
+        if unknown or not {"name", "num_points"} <= set(content):
+            raise DataError(
+                f"a scheme has {', '.join(cls.__dataclass_fields__)}; {', '.join(unknown) or 'name or num_points'} does not fit"
+            )
+        groups = {key: {k: tuple(v) for k, v in content.get(key, {}).items()} for key in ("contours", "parts")}
+        tables = {key: tuple(content[key]) if content.get(key) is not None else None for key in ("mirror", "ruler")}
+        return cls(content["name"], content["num_points"], **tables, **groups)
+
+
+def read_scheme(path: str | Path) -> Scheme:
+    """The scheme of a TOML file with the fields of `Scheme`; raises DataError that names the file."""
+    try:
+        return Scheme.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: not a readable file ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, DataError) as error:
+        raise DataError(f"{path}: not a scheme ({error})") from None
+
+
+# The points of Multi-PIE / iBUG 300-W (Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV Workshops 2013,
+# figure 1). The ruler is the distance of the outer eye corners (section 4 there).
+IBUG_68 = Scheme(
+    name="ibug-68",
+    num_points=68,
+    mirror=(
+        *[16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0],  # jaw
+        *[26, 25, 24, 23, 22, 21, 20, 19, 18, 17],  # brows
+        *[27, 28, 29, 30, 35, 34, 33, 32, 31],  # nose
+        *[45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40],  # eyes
+        *[54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65],  # mouth
+    ),
+    ruler=(36, 45),
+    contours={
+        "jaw": tuple(range(0, 17)),
+        "right brow": tuple(range(17, 22)),
+        "left brow": tuple(range(22, 27)),
+        "nose bridge": tuple(range(27, 31)),
+        "nostrils": tuple(range(31, 36)),
+        "right eye": (*range(36, 42), 36),
+        "left eye": (*range(42, 48), 42),
+        "outer lips": (*range(48, 60), 48),
+        "inner lips": (*range(60, 68), 60),
+    },
+    parts={
+        "jaw": tuple(range(0, 17)),
+        "brows": tuple(range(17, 27)),
+        "nose": tuple(range(27, 36)),
+        "eyes": tuple(range(36, 48)),
+        "mouth": tuple(range(48, 68)),
+    },
+)
+
+# Shorthands of IBUG_68 until every caller reads the scheme itself.
+NUM_KEYPOINTS, EYE_CORNERS, PARTS = IBUG_68.num_points, IBUG_68.ruler, IBUG_68.parts
+CONTOURS = {name: list(points) for name, points in IBUG_68.contours.items()}
+MIRROR = np.array(IBUG_68.mirror)

@@ -1,0 +1,149 @@
+"""The training loop, prediction and evaluation."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+import metrics
+from recipes import EXPECTS
+from training.checkpoints import _asked, _Run
+from training.device import autocast, best_device, keep_freed_memory, to_device
+from training.losses import LOSSES
+from transforms import Normalize
+
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+
+
+def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress=False) -> float:
+    """One pass over the training data; returns the mean loss per coordinate."""
+    device = next(model.parameters()).device
+    model.train()
+    total = 0.0
+    for batch in tqdm(loader, leave=False, disable=not progress):
+        images, keypoints = to_device(batch, device)
+        with autocast(device):
+            predicted = model(images)
+        loss = loss_function(predicted.float(), keypoints)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+        total += loss.item() * len(images)
+    return total / len(loader.dataset)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, dataset, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true keypoints (N, K, 2) of a data set, normalised as the data set gives them."""
+    device = next(model.parameters()).device
+    model.eval()
+    predicted, true = [], []
+    for batch in DataLoader(dataset, batch_size):
+        images, keypoints = to_device(batch, device)
+        with autocast(device):
+            predicted.append(model(images).float().cpu())
+        true.append(keypoints.cpu())
+    return torch.cat(predicted).numpy(), torch.cat(true).numpy()
+
+
+def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The trivial answer, in the form of `predict`: the mean of all training keypoints for every face."""
+    mean, true = (np.stack([sample["keypoints"] for sample in data]) for data in (training_data, dataset))
+    return np.broadcast_to(mean.mean(axis=0), true.shape), true
+
+
+def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
+    """metrics.summary of a network on a data set, in pixels of the network's input."""
+    normalize = Normalize(expects.mean, expects.std)
+    return metrics.summary(*(normalize.inverse(points) for points in predict(model, dataset)))
+
+
+def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:
+    """The validation columns of the history: mean loss per coordinate and, unless error is None, NME in percent.
+
+    Empty without validation data.
+    """
+    if dataset is None:
+        return {}
+    predicted, true = predict(model, dataset, batch_size)
+    row = {"validation loss": loss_function(torch.tensor(predicted), torch.tensor(true)).item()}
+    return row | ({"validation NME %": 100 * float(error(predicted, true).mean())} if error else {})
+
+
+def print_epoch(row: dict) -> None:
+    """One line for one epoch."""
+    parts = [f"epoch {row['epoch']:3d}", f"training loss {row['training loss']:.4g}"]
+    if "validation loss" in row:
+        parts.append(f"validation loss {row['validation loss']:.4g}")
+    if "validation NME %" in row:
+        parts.append(f"validation NME {row['validation NME %']:5.2f} %")
+    print("   ".join([*parts, f"{row['seconds']:.0f} s"]), flush=True)
+
+
+def fit(
+    model: nn.Module,
+    training_data,
+    validation_data=None,
+    loss="smooth_l1",
+    optimizer="adam",
+    lr: float = 1e-4,
+    epochs: int = 3,
+    batch_size: int = 64,
+    one_cycle: bool = False,
+    seed: int = 0,
+    device: torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+    error=metrics.nme,
+    print_every: int = 1,
+) -> pd.DataFrame:
+    """Train `model` in place and leave it with the weights of its best validation loss.
+
+    Without validation data the last weights stay: a run whose length was chosen before needs nobody to choose.
+    loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
+    made for this model; one_cycle lets the rate rise to lr and fall to zero within the run (Smith and Topin,
+    arXiv:1708.07120). With a `checkpoint` path every epoch is saved, and the same call goes on where it
+    stopped (DataError for another call's); the result is that of an uninterrupted run: (seed, epoch) seeds each epoch.
+    Ctrl-C ends training early and keeps the best weights so far. `progress` draws a bar (not in notebooks).
+    error: NME per face of (predicted, true), (N,); None for points that have no eye corners; print_every: epochs.
+
+    Returns the history: one row per epoch, losses as means per coordinate in normalised units.
+    """
+    keep_freed_memory()
+    model.to(device or best_device(), memory_format=torch.channels_last)
+    loss_function = LOSSES[loss]() if isinstance(loss, str) else loss
+    if isinstance(optimizer, str):
+        optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
+    loader = DataLoader(training_data, batch_size, shuffle=True)
+    scheduler = OneCycleLR(optimizer, lr, total_steps=epochs * len(loader)) if one_cycle else None
+    asked = checkpoint and _asked(model, optimizer, loader, loss, lr=lr, epochs=epochs, one_cycle=one_cycle, seed=seed)
+    run = _Run(model, optimizer, scheduler, checkpoint, asked)
+    try:
+        for epoch in range(len(run.history) + 1, epochs + 1):
+            torch.manual_seed(1_000_003 * seed + epoch)
+            start = time.perf_counter()
+            training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress)
+            row = {"epoch": epoch, "training loss": training_loss}
+            row |= validate(model, validation_data, loss_function, error, batch_size)
+            row["seconds"] = time.perf_counter() - start
+            run.finish_epoch(row)
+            if epoch % print_every == 0 or epoch == epochs:
+                print_epoch(row)
+    except KeyboardInterrupt:
+        kept = f"; {checkpoint} holds them, the same call goes on" if checkpoint and run.history else ""
+        print(f"\ninterrupted: {len(run.history)} of {epochs} epochs are done{kept}")
+    model.load_state_dict(run.best_weights)
+    return pd.DataFrame(run.history)

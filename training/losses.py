@@ -1,0 +1,51 @@
+"""The loss functions."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from heatmaps import gaussian_heatmaps, soft_argmax
+
+
+class HeatmapLoss:
+    """Kullback-Leibler divergence of the softmax of predicted maps from Gaussians, mean over the points.
+
+    sigma: of the Gaussians, in cells; points_weight adds the L1 distance of the soft-argmax points, in parts of the
+    picture. Given points, as a HeatmapUNet returns them when it is evaluated, the loss is their L1 distance alone.
+    """
+
+    def __init__(self, sigma: float = 1.5, points_weight: float = 0.0):
+        self.sigma, self.points_weight = sigma, points_weight
+
+    def __call__(self, predicted, true):
+        if predicted.ndim == 3:
+            return functional.l1_loss(predicted, true)
+        target = gaussian_heatmaps(true, predicted.shape[-1], self.sigma).flatten(2)
+        log_parts = torch.log_softmax(predicted.flatten(2), dim=2)
+        loss = functional.kl_div(log_parts, target, reduction="sum") / target.shape[:2].numel()
+        if self.points_weight:
+            loss = loss + self.points_weight * functional.l1_loss(soft_argmax(predicted), true)
+        return loss
+
+
+class SpreadLoss:
+    """How surprising the true points are to a models.SureNet: (N, K, 5) against (N, K, 2), mean over the points.
+
+    The negative logarithm of exp(-r) / sqrt(det C), a Laplace distribution in the plane, up to a constant: C is
+    the covariance of the map, r the distance of the true point in units of it (Mahalanobis's). A map that is wide
+    where, and in the direction in which, its answer is wrong costs least; along a jaw one can be off further than
+    across it. Given points alone, as the network returns them when it is evaluated, the mean distance.
+    After Kendall and Gal, arXiv:1703.04977, section 3; directions: Zhou et al., "STAR loss", arXiv:2306.02763.
+    """
+
+    def __call__(self, predicted, true):
+        off = predicted[..., :2] - true
+        if predicted.shape[2] == 2:
+            return off.norm(dim=2).mean()
+        (x, y), (across, down, both) = off.unbind(dim=2), predicted[..., 2:].unbind(dim=2)
+        determinant = across * down - both**2
+        squared = (down * x**2 - 2 * both * x * y + across * y**2) / determinant
+        return ((squared + 1e-8).sqrt() + determinant.log() / 2).mean()  # the root of exactly 0 has no gradient
+
+
+LOSSES = {"mse": nn.MSELoss, "l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss, "spread": SpreadLoss}

@@ -1,0 +1,1 @@
+"""Notebook 6: transfer learning and heatmaps on 300-W."""
