@@ -51,11 +51,11 @@ class Scheme:
     @classmethod
     def from_dict(cls, content: dict) -> "Scheme":
         """The scheme of a dict of lists, as TOML and JSON give it; raises DataError for fields it does not have."""
-        unknown = sorted(set(content) - set(cls.__dataclass_fields__))
-        if unknown or not {"name", "num_points"} <= set(content):
-            raise DataError(
-                f"a scheme has {', '.join(cls.__dataclass_fields__)}; {', '.join(unknown) or 'name or num_points'} does not fit"
-            )
+        fields = set(cls.__dataclass_fields__)
+        if unknown := sorted(set(content) - fields):
+            raise DataError(f"a scheme has no {', '.join(unknown)}; its fields are {', '.join(sorted(fields))}")
+        if missing := [name for name in ("name", "num_points") if name not in content]:
+            raise DataError(f"a scheme needs {' and '.join(missing)}")
         groups = {key: {k: tuple(v) for k, v in content.get(key, {}).items()} for key in ("contours", "parts")}
         tables = {key: tuple(content[key]) if content.get(key) is not None else None for key in ("mirror", "ruler")}
         return cls(content["name"], content["num_points"], **tables, **groups)
