@@ -10,7 +10,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-PAGES = (ROOT / "README.md", ROOT / "saved_models" / "README.md")
+PAGES = (ROOT / "README.md", RESULTS / "README.md", ROOT / "saved_models" / "README.md")
 TESTS = {"official": "official", "unseen": "unseen people", "300-W": "300-W"}
 SHIPPED = ("accurate", "fast")
 
