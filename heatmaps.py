@@ -9,34 +9,45 @@ import torch
 from facial_keypoints.schemes import MIRROR
 
 
+def probabilities(maps: torch.Tensor) -> torch.Tensor:  # (N, K, H, W)
+    """The softmax of each heatmap over its cells, in float32."""
+    return maps.float().flatten(2).softmax(dim=2).view(maps.shape)
+
+
+def cell_centres(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (W,), (H,)
+    """The centres of the columns and of the rows, as parts of the map's width and height."""
+    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (maps.shape[3], maps.shape[2]))
+    return x, y
+
+
+def mean_place(weights: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
+    """The mean place of each map of weights that sum to 1, as a part of its width and height."""
+    x, y = cell_centres(weights)
+    sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
+    return torch.stack(sums, dim=2)
+
+
 def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
     """The mean place of each heatmap (N, K, H, W) after a softmax, as a part of its width and height.
 
     0 is the left or upper edge, 1 the right or lower one (Sun et al., arXiv:1711.08229, equation 2).
     """
-    height, width = maps.shape[2:]
-    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
-    x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (width, height))
-    sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
-    return torch.stack(sums, dim=2)
+    return mean_place(probabilities(maps))
 
 
-def map_covariance(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:  # (N, K, 3)
-    """How wide each heatmap (N, K, H, W) is about its mean place (N, K, 2), after a softmax, and in which direction.
+def points_and_covariance(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 5)
+    """`soft_argmax` of each heatmap (N, K, H, W), and how wide it is about that place and in which direction.
 
-    The variances along x and y and their covariance, in parts of the picture's size: how far off the map expects
-    its answer. None is narrower than a thousandth of the picture.
+    x, y, then the variances along x and y and their covariance, in parts of the picture's size: how far off the map
+    expects its answer. No variance is less than that of a thousandth of the picture.
     """
-    height, width = maps.shape[2:]
-    weights = maps.float().flatten(2).softmax(dim=2).view(maps.shape)
-    dx, dy = (
-        (torch.arange(n, device=maps.device) + 0.5) / n - points[..., axis, None]
-        for axis, n in enumerate((width, height))
-    )
+    weights = probabilities(maps)
+    points = mean_place(weights)
+    dx, dy = (centres - points[..., axis, None] for axis, centres in enumerate(cell_centres(maps)))
     across = (weights.sum(dim=2) * dx**2).sum(dim=2) + 1e-6
     down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
     both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
-    return torch.stack([across, down, both], dim=2)
+    return torch.cat([points, torch.stack([across, down, both], dim=2)], dim=2)
 
 
 def mirror_averaged(ask, images: torch.Tensor, shift: int = 0) -> torch.Tensor:  # (N, 68, 2 or more)

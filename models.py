@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from facial_keypoints.schemes import NUM_KEYPOINTS
-from heatmaps import map_covariance, mirror_averaged, soft_argmax
+from heatmaps import mirror_averaged, points_and_covariance, soft_argmax
 
 
 class Net(nn.Module):
@@ -26,6 +26,11 @@ class Net(nn.Module):
         self.fc1 = nn.Linear(512 * 4 * 4, 1024)
         self.dropout = nn.Dropout(0.6)
         self.fc2 = nn.Linear(1024, num_keypoints * 2)
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layer that predicts the keypoints."""
+        return self.fc2
 
     def forward(self, x):
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
@@ -51,6 +56,11 @@ class BatchNormNet(nn.Module):
         self.fc1 = nn.Linear(256 * 10 * 10, 1000)
         self.dropout = nn.Dropout(0.2)
         self.fc2 = nn.Linear(1000, num_keypoints * 2)
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layer that predicts the keypoints."""
+        return self.fc2
 
     def forward(self, x):
         for conv, norm in (
@@ -79,6 +89,11 @@ class PlainNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.fc1 = nn.Linear(channels[-1] * (size[0] >> pools) * (size[1] >> pools), hidden)
         self.fc2 = nn.Linear(hidden, num_keypoints * 2)
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layer that predicts the keypoints."""
+        return self.fc2
 
     def forward(self, x):
         x = x - 0.5
@@ -139,6 +154,11 @@ class HeatmapNet(nn.Module):
         self.up = nn.ModuleList([ResidualBlock(d + c, c), ResidualBlock(c + b, b)])
         self.head = nn.Conv2d(b, num_keypoints, 1)
 
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layer that predicts the keypoints."""
+        return self.head
+
     def heatmaps(self, x):
         """(N, K, H / 4, W / 4), before the softmax."""
         quarter = self.down[0](self.stem(x))
@@ -158,16 +178,16 @@ class SureNet(HeatmapNet):
 
     breadth: how many times as wide as its answer is uncertain a map is. Maps narrower than a cell draw their answers
     to the middle of one (results/log.md, item 21).
-    In training it returns (N, K, 5): x, y and their covariance (`map_covariance`); evaluated, (N, K, 2) as all.
+    In training it returns (N, K, 5), x, y and their covariance (see heatmaps.points_and_covariance); evaluated,
+    (N, K, 2) as all.
     """
 
     breadth = 1
 
     def points_and_covariance(self, x):
         """(N, K, 5), in parts of the picture."""
-        maps = self.heatmaps(x)
-        points = soft_argmax(maps)
-        return torch.cat([points, map_covariance(maps, points) / self.breadth**2], dim=2)
+        points, covariance = points_and_covariance(self.heatmaps(x)).split([2, 3], dim=2)
+        return torch.cat([points, covariance / self.breadth**2], dim=2)
 
     def locate(self, x):
         """Keypoints and their spread together, (N, K, 3), in parts of the picture.
@@ -214,13 +234,14 @@ def initialize(model: nn.Module) -> nn.Module:
     """He's start for ReLU networks (He et al., "Delving deep into rectifiers", arXiv:1502.01852, eq. 10).
 
     Every layer passes the spread of its input on, where torch's default start lets it die out on the way down:
-    then all faces look alike to the last layers. The output layer starts near zero, at the middle of the picture.
+    then all faces look alike to the last layers. The `output_layer` starts near zero, at the middle of the picture.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    nn.init.normal_(layer.weight, std=0.01)  # the last one
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    nn.init.normal_(model.output_layer.weight, std=0.01)
     return model
 
 

@@ -172,6 +172,11 @@ class FaceCrop:
         return warp_sample(sample, compose(random_matrix, matrix), size, mirrored, self.affine.mirror_table)
 
 
+def to_gray_levels(image: np.ndarray) -> np.ndarray:
+    """The nearest gray levels, uint8; values below 0 or above 255 are clipped."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
 class RandomColor:
     """Random brightness (added, in gray levels), contrast and saturation (factors exp(N(0, sigma)))."""
 
@@ -184,7 +189,7 @@ class RandomColor:
         image = gray + (image - gray) * np.exp(normal(self.saturation))
         mean = gray.mean()
         image = mean + (image - mean) * np.exp(normal(self.contrast)) + normal(self.brightness)
-        return sample | {"image": np.clip(image, 0, 255).astype(np.uint8)}
+        return sample | {"image": to_gray_levels(image)}
 
 
 class RandomBlur:
@@ -209,7 +214,7 @@ class RandomNoise:
         if uniform(0, 1) >= self.p:
             return sample
         noise = torch.randn(sample["image"].shape).numpy() * uniform(0, self.sigma)
-        return sample | {"image": np.clip(sample["image"] + noise, 0, 255).astype(np.uint8)}
+        return sample | {"image": to_gray_levels(sample["image"] + noise)}
 
 
 class RandomOcclusion:

@@ -6,8 +6,8 @@ from torch import nn
 from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
 from facial_keypoints.schemes import MIRROR
-from heatmaps import map_covariance, mirror_averaged, soft_argmax
-from models import AccurateNet, BatchNormNet, FastNet, Net, count_parameters, initialize
+from heatmaps import mirror_averaged, points_and_covariance, soft_argmax
+from models import AccurateNet, BatchNormNet, FastNet, FullFaceNet, Net, NoseNet, count_parameters, initialize
 from recipes import RECIPES
 from training.weights import load_model, save_model
 from transforms import FaceCrop
@@ -59,6 +59,17 @@ def test_the_default_start_lets_the_signal_die_and_hes_start_does_not():
 
     assert spread(initialize(Net())) > 20 * spread(Net())
     assert initialize(Net())(x).abs().mean() < 1, "the first predictions stay near the middle of the picture"
+
+
+@pytest.mark.parametrize("network", [Net, BatchNormNet, NoseNet, FullFaceNet, AccurateNet, FastNet])
+def test_hes_start_suits_every_network_and_its_output_layer_starts_near_zero(network):
+    model = initialize(network())
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        fan_in = layer.weight[0].numel()
+        expected = 0.01 if layer is model.output_layer else (2 / fan_in) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.2)
+        assert layer.bias is None or not layer.bias.any()
 
 
 @pytest.mark.parametrize("network", NETS)
@@ -143,8 +154,9 @@ def test_the_covariance_of_a_gaussian_map_is_that_of_the_gaussian():
     expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # along x, along y, of both, in cells
     scores = [-(d * x**2 - 2 * c * x * y + a * y**2) / (2 * (a * d - c**2)) for a, d, c in expected.tolist()]
     maps = torch.stack(scores)[None]
-    covariance = map_covariance(maps, soft_argmax(maps))[0] * torch.tensor([40 * 40, 60 * 60, 40 * 60])
-    torch.testing.assert_close(covariance, expected, rtol=0, atol=0.01)
+    points, covariance = points_and_covariance(maps)[0].split([2, 3], dim=1)
+    torch.testing.assert_close(points, soft_argmax(maps)[0])
+    torch.testing.assert_close(covariance * torch.tensor([40 * 40, 60 * 60, 40 * 60]), expected, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(("network", "megabytes"), [(AccurateNet, 6), (FastNet, 2)])

@@ -184,6 +184,16 @@ def test_photometric_augmentation_leaves_points_and_input_alone(transform, blobs
     np.testing.assert_array_equal(blobs["image"], before)
 
 
+@pytest.mark.parametrize("transform", [RandomNoise(p=1, sigma=10), RandomColor(brightness=0.0, contrast=0.2)])
+def test_colour_and_noise_round_to_the_nearest_gray_level(transform):
+    """Cutting decimals off would darken every picture by half a gray level."""
+    noise = np.random.default_rng(0).integers(60, 190, (128, 128, 3), dtype=np.uint8)
+    sample = {"image": noise, "keypoints": np.zeros((68, 2), np.float32)}
+    torch.manual_seed(0)
+    darker = [noise.mean() - transform(sample)["image"].mean() for _ in range(8)]
+    assert abs(np.mean(darker)) < 0.1
+
+
 def test_one_seed_repeats_every_augmentation(blobs):
     everything = Compose([FaceCrop(128, 0.2, RandomAffine()), *PHOTOMETRIC])
     torch.manual_seed(5)
