@@ -15,11 +15,24 @@ from torch.utils.data import Dataset
 from facial_keypoints.images import DataError, read_image
 
 
-def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray]:
-    """File names and keypoints (N, K, 2) of a CSV: a name, then x0, y0, x1, y1, ... in every row.
+def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray, list[str] | None]:
+    """File names, keypoints (N, K, 2) and people of a CSV: a name, then x0, y0, x1, y1, ... in every row.
 
+    A column called `person`, anywhere behind the name, says who is in the picture; without one people are None.
     Raises DataError that names the file, and the row (counted from 1 below the header) where one is wrong.
     """
+    header, rows = _read_rows(csv_file)
+    people = None
+    if "person" in header[1:]:
+        column = header.index("person", 1)
+        people = [row.pop(column) for row in rows]
+        header.pop(column)
+    keypoints = _as_keypoints(csv_file, [row[0] for row in rows], [row[1:] for row in rows], len(header) - 1)
+    return [row[0] for row in rows], keypoints, people
+
+
+def _read_rows(csv_file):
+    """Header and rows, all of the header's length."""
     try:
         with open(csv_file, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
@@ -31,25 +44,31 @@ def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray]:
         raise DataError(f"{csv_file}: not a CSV file with a header row") from None
     if not rows:
         raise DataError(f"{csv_file}: no rows below its header")
-    expected = len(header) - 1
+    others = "person" in header[1:]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            where = f'{csv_file}: row {number} ("{row[0] if row else ""}")'
+            count, expected = (max(len(fields) - 1 - others, 0) for fields in (row, header))
+            raise DataError(f"{where} has {count} numbers, expected {expected}")
+    return header, rows
+
+
+def _as_keypoints(csv_file, names, rows, expected):  # (N, K, 2)
     if expected < 2 or expected % 2:
         raise DataError(f"{csv_file}: the header names {expected} numbers, expected x and y of every keypoint")
-    for number, row in enumerate(rows, start=1):
-        if len(row) - 1 != expected:
-            where = f'{csv_file}: row {number} ("{row[0] if row else ""}")'
-            raise DataError(f"{where} has {max(len(row) - 1, 0)} numbers, expected {expected}")
     numbers = np.empty((len(rows), expected), np.float32)
-    for number, row in enumerate(rows, start=1):
+    for number, (name, row) in enumerate(zip(names, rows, strict=True), start=1):
+        where = f'{csv_file}: row {number} ("{name}")'
         try:
-            numbers[number - 1] = row[1:]
+            numbers[number - 1] = row
         except ValueError as error:
-            raise DataError(f'{csv_file}: row {number} ("{row[0]}"): {error}') from None
+            raise DataError(f"{where}: {error}") from None
         if not np.isfinite(numbers[number - 1]).all():
-            raise DataError(f'{csv_file}: row {number} ("{row[0]}") holds a number that is not finite')
+            raise DataError(f"{where} holds a number that is not finite")
     keypoints = numbers.reshape(len(rows), -1, 2)
     for number in np.flatnonzero((keypoints == keypoints[:, :1]).all(axis=(1, 2)) & (expected > 2)):
-        raise DataError(f'{csv_file}: row {number + 1} ("{rows[number][0]}") has all its keypoints in one spot')
-    return [row[0] for row in rows], keypoints
+        raise DataError(f'{csv_file}: row {number + 1} ("{names[number]}") has all its keypoints in one spot')
+    return keypoints
 
 
 class KeypointsDataset(Dataset):
@@ -108,29 +127,39 @@ class KeypointsDataset(Dataset):
         return image
 
 
+def person_of_frame(name: str) -> str:
+    """Who is in a frame of the course: its file name `Person_Name_VF.jpg` without video and frame."""
+    return name.rsplit("_", 1)[0]
+
+
 class FacialKeypointsDataset(KeypointsDataset):
     """The course's layout: a CSV file (see `read_keypoints`) and a folder of images.
 
-    Raises DataError that names the CSV file and the row for a bad row or a missing, unreadable or cut-off image.
+    person: who is in a picture by its file name, where the CSV file has no column `person`; None: somebody else in
+    each. Raises DataError that names the CSV file and the row for a bad row or a missing, unreadable or cut-off image.
     """
 
-    def __init__(self, csv_file, root_dir, transform=None, in_memory=False):
-        names, keypoints = read_keypoints(csv_file)
+    def __init__(self, csv_file, root_dir, transform=None, in_memory=False, person=person_of_frame):
+        names, keypoints, people = read_keypoints(csv_file)
         places = [f'{csv_file}: row {number} ("{name}")' for number, name in enumerate(names, start=1)]
         super().__init__(names, keypoints, root_dir, places, transform, in_memory)
+        self._people = np.array(people or [person(name) if person else name for name in names])
 
     @property
     def people(self) -> np.ndarray:  # (N,) str
-        """Who is in each picture: the file name `Person_Name_VF.jpg` without video and frame."""
-        return np.array([self.names[index].rsplit("_", 1)[0] for index in self.indices])
+        """Who is in each picture."""
+        return self._people[self.indices]
 
 
 def person_split(people: np.ndarray, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Positions to keep and positions to hold out, so that nobody is on both sides.
 
-    A seeded `fraction` of the people (at least one) is held out with all their pictures.
+    A seeded `fraction` of the people (at least one) is held out with all their pictures. Raises DataError when all
+    pictures are of one person.
     """
     names = np.unique(people)
+    if len(names) < 2:
+        raise DataError(f"{len(people)} pictures of one person ({names[0]}): to hold people out there must be two")
     shuffled = np.random.default_rng(seed).permutation(names)
     held_out = np.isin(people, shuffled[: max(1, round(fraction * len(names)))])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

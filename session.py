@@ -10,16 +10,17 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from data_sets.find import find_data
+from data_sets.find import Kind, find_data
 from train import SAVED_MODELS
 from training.device import best_device, has_fast_bfloat16
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where the data is, whether QUICK=1 asks for minutes instead of the full run, and where notebook 2's net goes."""
+    """Where the data is and whose it is, whether QUICK=1 asks for minutes only, and where notebook 2's net goes."""
 
     data: Path
+    kind: Kind
     quick: bool
     model: Path
 
@@ -28,13 +29,13 @@ def start() -> Session:
     """Set up a notebook and print what it runs on."""
     set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
     plt.rcParams.update({"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
-    data, about = find_data()
+    data = find_data()
     quick = os.environ.get("QUICK") == "1"
     device = best_device()
     speed = "with bfloat16" if has_fast_bfloat16(device) else "float32"
     print(f"Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}")
     print(f"device: {device}, {torch.get_num_threads()} threads, {speed}")
-    print(f"data: {about}")
+    print(f"data: {data.about}")
     print("run: QUICK=1, a few batches only; the numbers mean nothing" if quick else "run: in full")
     # A quick run must not replace the weights of a full one.
-    return Session(data, quick, SAVED_MODELS / ("notebook_2_quick.pt" if quick else "notebook_2.pt"))
+    return Session(data.path, data.kind, quick, SAVED_MODELS / ("notebook_2_quick.pt" if quick else "notebook_2.pt"))

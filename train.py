@@ -89,15 +89,15 @@ def main() -> None:
     recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
     output = args.output or default_output(args.recipe, recipe, args.seed)
 
-    root, about = find_data()
-    print(f"data: {about}\nrecipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
+    data = find_data()
+    print(f"data: {data.about}\nrecipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
     if recipe.ships:
-        split = real_splits(root, about)[0]
+        split = real_splits(data)[0]
         print(f"300-W: {split.about}")
         training, validation = split.faces(recipe), None
         tests = {name: test.crops(test.boxes("exact"), recipe.transform) for name, test in split.tests.items()}
     else:
-        training, validation, test = course_data(root)
+        training, validation, test = course_data(data.path)
         tests = {"validation": validation, "test": test}
         tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
     dtype = torch.float16 if recipe.ships else torch.float32

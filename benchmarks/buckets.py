@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
     errors, sure = [], []
-    for split in (split for split in real_splits(*find_data()) if split.name in args.splits):
+    for split in (split for split in real_splits(find_data()) if split.name in args.splits):
         for test_name, test in split.tests.items():
             masks = buckets(conditions(test))
             for name in NETWORKS:

@@ -198,10 +198,10 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
-    root, about = find_data()
-    print(f"data: {about}")
+    data = find_data()
+    print(f"data: {data.about}")
     detector = HaarDetector()
-    for split in (split for split in real_splits(root, about) if split.name in args.splits):
+    for split in (split for split in real_splits(data) if split.name in args.splits):
         boxes = {
             (name, kind): test.boxes(kind, detector)
             for name, test in split.tests.items()

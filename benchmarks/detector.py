@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
-    everyone, unseen = real_splits(*find_data())
+    everyone, unseen = real_splits(find_data())
     faces = load_ibug()[0]
     faces, _ = split_photos(faces, HELD_OUT)
     faces = faces.subset(np.flatnonzero(~faces.mirrored))

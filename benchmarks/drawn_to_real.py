@@ -27,9 +27,9 @@ NUM_TRAINING, NUM_TEST, EPOCHS = 960, 96, 30
 
 def main() -> None:
     """Train on drawn faces, measure on real ones, write the table."""
-    root, about = find_data()
-    real_training, _, real_test = course_data(root)
-    print(f"real data: {about}")
+    data = find_data()
+    real_training, _, real_test = course_data(data.path)
+    print(f"real data: {data.about}")
     with tempfile.TemporaryDirectory() as folder:
         drawn = write_dataset(Path(folder) / "drawn", NUM_TRAINING, NUM_TEST)
         training, validation, _ = course_data(drawn)

@@ -63,7 +63,7 @@ def first_pixel(model, cuts: FaceCuts) -> pd.DataFrame:
 
 def main() -> None:
     """Train, ask, write the tables."""
-    root, _ = find_data()
+    root = find_data().path
     frames = FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training", in_memory=True)
     cuts = splits(root)[0].training[1]
     cuts, others = (cuts.subset(positions) for positions in person_split(cuts.photos, HELD_OUT, seed=1))

@@ -88,10 +88,10 @@ def our_way(root: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Measure both and write the table."""
-    root, about = find_data()
-    print(f"data: {about}")
-    course = COURSE_IMAGES / course_way(root)
-    decoding, seconds = our_way(root)
+    data = find_data()
+    print(f"data: {data.about}")
+    course = COURSE_IMAGES / course_way(data.path)
+    decoding, seconds = our_way(data.path)
     ours = OUR_IMAGES / seconds
     precision = "bfloat16" if has_fast_bfloat16(best_device()) else "float32"
     table = pd.DataFrame(

@@ -3,7 +3,8 @@
 import copy
 from pathlib import Path
 
-from data_load import FacialKeypointsDataset, person_split
+from data_load import FacialKeypointsDataset, person_of_frame, person_split
+from data_sets.find import Kind, kind_of
 from metrics import face_size
 
 # The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
@@ -12,24 +13,28 @@ LABEL_SHIFT = 0.016
 
 
 def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
-    """The same frames with the labels' constant shift (LABEL_SHIFT) taken out; exact labels stay as they are.
+    """The course's frames with the labels' constant shift (LABEL_SHIFT) taken out.
 
     A network made the labels, on a lattice of 3.2 % of the face, and they lie half a cell off. Unless that is
     undone, mirror images have it to the other side, and no network can know which side is asked for.
     """
-    if (frames.keypoints % 1).any():  # drawn faces
-        return frames
     other = copy.copy(frames)
     other.keypoints = frames.keypoints - LABEL_SHIFT * face_size(frames.keypoints)[:, None, None]
     return other
 
 
 def course_frames(root: Path) -> list[FacialKeypointsDataset]:
-    """Training frames and labelled test frames, labels centred, decoded once."""
-    return [
-        centre_labels(FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, in_memory=True))
+    """Training frames and labelled test frames of a folder in the course's layout, decoded once.
+
+    Labels of the published frames are centred; drawn faces and one's own data stay as they are.
+    """
+    kind = kind_of(root)
+    person = None if kind is Kind.OWN else person_of_frame
+    both = [
+        FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, in_memory=True, person=person)
         for split in ("training", "test")
     ]
+    return [centre_labels(frames) for frames in both] if kind is Kind.PUBLISHED else both
 
 
 def course_data(root: Path) -> tuple:

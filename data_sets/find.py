@@ -1,6 +1,8 @@
-"""Where the data is: the course's frames, one's own, or drawn faces in their place."""
+"""Where the data is: the published frames, one's own, or drawn faces in their place."""
 
 import os
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from data_sets.drawn_faces import MARKER, write_dataset
@@ -9,26 +11,54 @@ from facial_keypoints.images import DataError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def find_data() -> tuple[Path, str]:
-    """The data folder and one line about it: KEYPOINTS_DATA, else data/, else drawn faces (made in build/).
+class Kind(Enum):
+    """Whose pictures these are: everything that depends on it asks for this, never for a sentence."""
+
+    PUBLISHED = "published"
+    DRAWN = "drawn"
+    OWN = "own"
+
+
+ABOUT = {
+    Kind.PUBLISHED: "YouTube Faces frames in the course's layout",
+    Kind.DRAWN: "drawn faces in {}",
+    Kind.OWN: "your own frames in {}",
+}
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Where a data set lies, what kind it is, and one line about it for people."""
+
+    path: Path
+    kind: Kind
+    about: str
+
+
+def find_data() -> DataFolder:
+    """The course's data: KEYPOINTS_DATA, else data/, else drawn faces (made in build/).
 
     Raises DataError when KEYPOINTS_DATA is set to a folder that holds no data in the published layout.
     """
     asked = os.environ.get("KEYPOINTS_DATA")
     folder = Path(asked) if asked else ROOT / "data"
     if (folder / "training_frames_keypoints.csv").is_file():
-        return folder, _whose_frames(folder)
+        kind = kind_of(folder)
+        return DataFolder(folder, kind, ABOUT[kind].format(folder))
     if asked:
         raise DataError(f"KEYPOINTS_DATA={asked}: no training_frames_keypoints.csv there; name the unpacked data")
     drawn = write_dataset(ROOT / "build" / "drawn_faces")
-    return drawn, "drawn faces, since there is no data/ folder (`make data` fetches the real frames)"
+    about = "drawn faces, since there is no data/ folder (`make data` fetches the real frames)"
+    return DataFolder(drawn, Kind.DRAWN, about)
 
 
-def _whose_frames(folder):
+def kind_of(folder: Path) -> Kind:
+    """Whose frames a folder in the course's layout holds; the course's are known by the names in their CSV file."""
+    if (folder / MARKER).is_file():
+        return Kind.DRAWN
     rows = (folder / "training_frames_keypoints.csv").read_bytes().splitlines()
-    if len(rows) == 3463 and rows[1].startswith(b"Luis_Fonsi_21.jpg,"):
-        return "YouTube Faces frames in the course's layout"
-    return f"{'drawn faces' if (folder / MARKER).is_file() else 'your own frames'} in {folder}"
+    published = len(rows) == 3463 and rows[1].startswith(b"Luis_Fonsi_21.jpg,")
+    return Kind.PUBLISHED if published else Kind.OWN
 
 
 def find_folder(name: str) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 from data_load import FacialKeypointsDataset, KeypointsDataset, person_split
 from data_sets.dlib_xml import read_dlib_xml, write_dlib_xml
 from data_sets.drawn_faces import write_dataset
-from data_sets.find import ROOT, find_folder
+from data_sets.find import ROOT, DataFolder, Kind, find_folder
 from facial_keypoints.geometry import tight_box
 
 FOLDER = "ibug_300W_large_face_landmark_dataset"
@@ -139,14 +139,23 @@ def drawn_xml(folder: Path) -> Path:
     return folder / TRAINING_XML
 
 
-def load_ibug() -> tuple[IbugFaces, str]:
-    """The labelled faces and one line about them; drawn faces in their place where the folder is absent."""
+def find_ibug() -> DataFolder:
+    """The folder of 300-W below KEYPOINTS_DATA or data/, else drawn faces in its place (made in build/)."""
     folder = find_folder(FOLDER)
     if folder:
-        faces = count_from_zero(IbugFaces(folder / TRAINING_XML))
-        return faces, f"{len(faces)} faces of 300-W in {len(np.unique(faces.photos))} photos"
-    faces = IbugFaces(drawn_xml(write_dataset(ROOT / "build" / "drawn_faces")))
-    return faces, f"{len(faces)} drawn faces, since there is no {FOLDER}/ (`make data` says where it is to be had)"
+        return DataFolder(folder, Kind.PUBLISHED, "faces of 300-W")
+    about = f"drawn faces, since there is no {FOLDER}/ (`make data` says where it is to be had)"
+    return DataFolder(write_dataset(ROOT / "build" / "drawn_faces"), Kind.DRAWN, about)
+
+
+def load_ibug() -> tuple[IbugFaces, str]:
+    """The labelled faces of `find_ibug` and one line about them."""
+    found = find_ibug()
+    if found.kind is Kind.DRAWN:
+        faces = IbugFaces(drawn_xml(found.path))
+        return faces, f"{len(faces)} {found.about}"
+    faces = count_from_zero(IbugFaces(found.path / TRAINING_XML))
+    return faces, f"{len(faces)} {found.about} in {len(np.unique(faces.photos))} photos"
 
 
 def load_ibug_test() -> IbugFaces | None:

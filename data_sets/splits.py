@@ -11,7 +11,8 @@ import metrics
 from data_load import KeypointsDataset, person_split
 from data_sets.course import course_frames
 from data_sets.face_cuts import FaceCuts
-from data_sets.ibug_300w import IbugFaces, load_ibug, split_photos
+from data_sets.find import DataFolder, Kind
+from data_sets.ibug_300w import IbugFaces, find_ibug, load_ibug, split_photos
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 
@@ -119,14 +120,12 @@ def splits(root: Path) -> list[Split]:
     ]
 
 
-def real_splits(root: Path, about: str) -> list[Split]:
+def real_splits(data: DataFolder) -> list[Split]:
     """`splits` of find_data's answer; raises DataError for anything but the course's frames and 300-W."""
-    if about.startswith("YouTube Faces"):
-        both = splits(root)
-        about = both[0].about
-        if "faces of 300-W" in about:
-            return both
-    raise DataError(f"this needs the course's frames and 300-W, not {about}")
+    source = find_ibug() if data.kind is Kind.PUBLISHED else data
+    if source.kind is not Kind.PUBLISHED:
+        raise DataError(f"this needs the course's frames and 300-W, not {source.about}")
+    return splits(data.path)
 
 
 def training_faces(faces: IbugFaces) -> FaceCuts:

@@ -8,6 +8,7 @@ from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import main, measure, network, tree_input
 from data_load import FacialKeypointsDataset
+from data_sets.find import DataFolder, Kind
 from data_sets.splits import HeldOut, Split
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
@@ -87,7 +88,7 @@ def test_a_network_of_whole_frames_sees_no_boxes(monkeypatch):
 
 @pytest.mark.parametrize(("splits", "error"), [("all", DataError), ("al", SystemExit)])
 def test_the_table_is_of_real_faces_and_of_splits_that_there_are(splits, error, drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.compare.find_data", lambda: (drawn, "drawn faces"))
+    monkeypatch.setattr("benchmarks.compare.find_data", lambda: DataFolder(drawn, Kind.DRAWN, "drawn faces"))
     monkeypatch.setattr("benchmarks.compare.RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", ["compare.py", "--rows", "mean face", "--splits", splits])
     with pytest.raises(error):

@@ -10,7 +10,7 @@ from PIL import Image
 import data_load
 from data_load import FacialKeypointsDataset, person_split
 from data_sets.drawn_faces import MARKER
-from data_sets.find import ROOT, find_data
+from data_sets.find import ROOT, DataFolder, Kind, find_data
 from facial_keypoints.images import DataError, as_rgb, read_image
 
 
@@ -186,6 +186,43 @@ def test_a_person_is_the_name_without_video_and_frame(frames):
     assert FacialKeypointsDataset(csv_file, folder).people[0] == "Ann_B"
 
 
+PHOTOS = ["IMG_0001.jpg", "IMG_0002.jpg", "IMG_0003.jpg"]
+
+
+def own_data(folder, people=None):
+    """Three pictures with two points each, in a CSV file with or without a column of people."""
+    rows = [[name, 1, 2, 30, 40] for name in PHOTOS]
+    if people:
+        rows = [[name, who, *numbers] for (name, *numbers), who in zip(rows, people, strict=True)]
+    header = ["image", *(["person"] if people else []), "x0", "y0", "x1", "y1"]
+    (folder / "own.csv").write_text("\n".join(",".join(map(str, row)) for row in [header, *rows]))
+    for name in PHOTOS:
+        Image.new("RGB", (50, 50)).save(folder / name)
+    return folder / "own.csv", folder
+
+
+def test_who_is_in_a_picture_is_a_column_or_a_rule_or_each_picture_for_itself(tmp_path):
+    csv_file, folder = own_data(tmp_path)
+    assert FacialKeypointsDataset(csv_file, folder).people.tolist() == ["IMG"] * 3
+    assert FacialKeypointsDataset(csv_file, folder, person=None).people.tolist() == PHOTOS
+    csv_file, folder = own_data(tmp_path, ["ann", "bob", "ann"])
+    faces = FacialKeypointsDataset(csv_file, folder)
+    assert faces.people.tolist() == ["ann", "bob", "ann"] and faces.subset([1, 2]).people.tolist() == ["bob", "ann"]
+    assert faces.keypoints[2].tolist() == [[1, 2], [30, 40]]
+
+
+def test_a_short_row_is_named_where_there_is_a_column_of_people(tmp_path):
+    csv_file, folder = own_data(tmp_path, ["ann", "bob", "ann"])
+    edit_row(csv_file, 2, lambda line: line.rsplit(",", 1)[0])
+    with pytest.raises(DataError, match=r'own.csv: row 2 \("IMG_0002.jpg"\) has 3 numbers, expected 4'):
+        FacialKeypointsDataset(csv_file, folder)
+
+
+def test_one_person_cannot_be_split():
+    with pytest.raises(DataError, match="3 pictures of one person .IMG.: "):
+        person_split(np.array(["IMG"] * 3))
+
+
 def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
     with pytest.raises(DataError, match="no training_frames_keypoints.csv"):
@@ -194,22 +231,22 @@ def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
 
 def test_keypoints_data_points_to_the_data(monkeypatch, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
-    assert find_data() == (drawn, f"drawn faces in {drawn}")
+    assert find_data() == DataFolder(drawn, Kind.DRAWN, f"drawn faces in {drawn}")
 
 
 def test_only_the_published_frames_are_called_so(monkeypatch, drawn, tmp_path):
     own = shutil.copytree(drawn, tmp_path / "own", ignore=shutil.ignore_patterns(MARKER))
     monkeypatch.setenv("KEYPOINTS_DATA", str(own))
-    assert find_data()[1] == f"your own frames in {own}"
+    assert find_data() == DataFolder(own, Kind.OWN, f"your own frames in {own}")
     table = own / "training_frames_keypoints.csv"
     table.write_text("\n".join(["header", "Luis_Fonsi_21.jpg,1,2", *["a.jpg,1,2"] * 3461]))
-    assert find_data()[1].startswith("YouTube Faces")
+    assert find_data().kind is Kind.PUBLISHED
 
 
 def test_without_any_data_faces_are_drawn_in_the_published_layout(monkeypatch, tmp_path):
     monkeypatch.delenv("KEYPOINTS_DATA", raising=False)
     monkeypatch.setattr("data_sets.find.ROOT", tmp_path)
-    root, about = find_data()
-    assert about.startswith("drawn faces") and "make data" in about
-    assert len(FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training")) >= 200
-    assert len(FacialKeypointsDataset(root / "test_frames_keypoints.csv", root / "test")) >= 50
+    data = find_data()
+    assert data.kind is Kind.DRAWN and "make data" in data.about
+    assert len(FacialKeypointsDataset(data.path / "training_frames_keypoints.csv", data.path / "training")) >= 200
+    assert len(FacialKeypointsDataset(data.path / "test_frames_keypoints.csv", data.path / "test")) >= 50

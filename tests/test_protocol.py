@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.tables import merge_rows
 from data_load import FacialKeypointsDataset
-from data_sets.course import LABEL_SHIFT, centre_labels
+from data_sets.course import LABEL_SHIFT, centre_labels, course_frames
+from data_sets.find import Kind
 from data_sets.ibug_300w import IbugFaces, drawn_xml
 from data_sets.splits import HeldOut, jittered, splits, with_boxes
 from facial_keypoints.geometry import tight_box
@@ -101,13 +102,18 @@ def test_the_interval_is_that_of_groups_not_of_faces():
     assert high - low == pytest.approx(wide, rel=0.15) and low < errors.mean() < high
 
 
-def test_centring_moves_whole_number_labels_by_half_a_cell_and_exact_ones_not_at_all(frames):
-    assert centre_labels(frames) is frames
-    labels = frames.with_transform(None)
-    labels.keypoints = np.rint(frames.keypoints)
-    moved = labels.keypoints - centre_labels(labels).keypoints
-    sides = np.ptp(labels.keypoints[5], axis=0)
+def test_centring_moves_labels_by_half_a_cell(frames):
+    moved = frames.keypoints - centre_labels(frames).keypoints
+    sides = np.ptp(frames.keypoints[5], axis=0)
     np.testing.assert_allclose(moved[5], LABEL_SHIFT * np.sqrt(sides[0] * sides[1]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_labels_of_the_published_frames_are_centred(kind, drawn, monkeypatch):
+    monkeypatch.setattr("data_sets.course.kind_of", lambda root: kind)
+    monkeypatch.setattr("data_sets.course.centre_labels", lambda frames: "centred")
+    centred = [frames == "centred" for frames in course_frames(drawn)]
+    assert centred == [kind is Kind.PUBLISHED] * 2
 
 
 def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_the_crop(both):

@@ -1,6 +1,5 @@
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset
 
 from data_load import FacialKeypointsDataset
+from data_sets.find import DataFolder, Kind
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, SureNet, initialize
@@ -261,23 +261,28 @@ def test_a_network_that_could_not_be_loaded_is_not_trained(eight, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("course", "photos"),
-    [("drawn faces in data/", ""), ("YouTube Faces frames", "24 drawn faces, since there is no 300-W")],
+    ("course", "photos", "missing"),
+    [
+        (Kind.DRAWN, Kind.PUBLISHED, "the course"),
+        (Kind.OWN, Kind.PUBLISHED, "the course"),
+        (Kind.PUBLISHED, Kind.DRAWN, "photos"),
+    ],
 )
-def test_weights_that_ship_are_made_of_real_faces_only(course, photos, drawn, tmp_path, monkeypatch):
+def test_weights_that_ship_are_made_of_real_faces_only(course, photos, missing, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("train.SAVED_MODELS", tmp_path)
-    monkeypatch.setattr("train.find_data", lambda: (drawn, course))
-    monkeypatch.setattr("data_sets.splits.splits", lambda root: [SimpleNamespace(about=photos)])
+    monkeypatch.setattr("train.find_data", lambda: DataFolder(drawn, course, "the course"))
+    monkeypatch.setattr("data_sets.splits.find_ibug", lambda: DataFolder(drawn, photos, "photos"))
     monkeypatch.setattr("sys.argv", ["train.py", "fast"])
-    with pytest.raises(DataError, match=f"needs the course's frames and 300-W, not {photos or course}"):
+    with pytest.raises(DataError, match=f"needs the course's frames and 300-W, not {missing}"):
         main()
     assert not list(tmp_path.iterdir())
 
 
 def test_real_faces_are_taken_for_real(monkeypatch):
-    real = [SimpleNamespace(about="6666 faces of 300-W in 2000 photos")]
-    monkeypatch.setattr("data_sets.splits.splits", lambda root: real)
-    assert real_splits("data", "YouTube Faces frames in the course's layout") is real
+    real = DataFolder("data", Kind.PUBLISHED, "frames")
+    monkeypatch.setattr("data_sets.splits.find_ibug", lambda: real)
+    monkeypatch.setattr("data_sets.splits.splits", lambda root: ["splits of", root])
+    assert real_splits(real) == ["splits of", "data"]
 
 
 def test_only_the_recipe_as_it_is_goes_to_the_file_that_ships():

@@ -15,9 +15,9 @@ from metrics import match_boxes
 
 def main() -> None:
     """Print the medians, their spread and how many faces Haar missed."""
-    root, about = find_data()
-    print("data:", about)
-    frames = FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training")
+    data = find_data()
+    print("data:", data.about)
+    frames = FacialKeypointsDataset(data.path / "training_frames_keypoints.csv", data.path / "training")
     detector = HaarDetector()
     rows, missed = [], 0
     for sample in tqdm(frames):
