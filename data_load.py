@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from facial_keypoints.images import DataError, read_image
+from metrics import shifted
 
 
 def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray, list[str] | None]:
@@ -75,7 +76,8 @@ class KeypointsDataset(Dataset):
     """Pictures with keypoints: what every data set here has in common.
 
     names: files below root_dir; keypoints: (N, K, 2); places: where each entry is written ("file: row 3 (...)"),
-    for error sentences; boxes: (N, 4) or None. With in_memory=True each picture is decoded once and kept.
+    for error sentences; boxes: (N, 4) or None; label_shift: (N, 2), what `centred` took out of the labels.
+    With in_memory=True each picture is decoded once and kept.
     Raises DataError that names place and file for a missing, unreadable or cut-off image.
     """
 
@@ -83,6 +85,7 @@ class KeypointsDataset(Dataset):
         self.names, self.keypoints, self.boxes = list(names), keypoints, boxes
         self.root_dir, self.places, self.transform = Path(root_dir), places, transform
         self.images = {} if in_memory else None
+        self.label_shift = np.zeros((len(self.names), 2), np.float32)
         self.indices = np.arange(len(self.names))
         for name, place in zip(self.names, places, strict=True):
             if not (self.root_dir / name).is_file():
@@ -108,6 +111,13 @@ class KeypointsDataset(Dataset):
         """The same data set through another transform; pictures in memory are shared."""
         other = copy.copy(self)
         other.transform = transform
+        return other
+
+    def centred(self, shift) -> "KeypointsDataset":
+        """The same data set with a constant shift of its labels taken out; see `metrics.shifted` for its form."""
+        other = copy.copy(self)
+        other.keypoints = shifted(self.keypoints, -np.float32(shift))
+        other.label_shift = self.label_shift + np.float32(shift)
         return other
 
     def load_into_memory(self) -> int:

@@ -58,6 +58,11 @@ def face_size(keypoints: np.ndarray) -> np.ndarray:  # (N,)
     return np.sqrt(np.ptp(keypoints, axis=1).prod(axis=1))
 
 
+def shifted(keypoints: np.ndarray, shift: np.ndarray) -> np.ndarray:  # (N, K, 2)
+    """Keypoints (N, K, 2) moved right and down by a shift, (2,) or of each face (N, 2), in face sizes."""
+    return keypoints + np.float32(shift).reshape(-1, 1, 2) * face_size(keypoints)[:, None, None]
+
+
 def nme_by_box(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N,)
     """Mean distance over `face_size`: less sensitive to turned heads than NME."""
     return distances(predicted, true).mean(axis=1) / face_size(true)

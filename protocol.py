@@ -1,8 +1,41 @@
-"""How a network is measured: the statistics of one row of the tables."""
+"""How a network is measured: the boxes that it is given and the statistics of one row of the tables."""
 
 import numpy as np
 
 import metrics
+from data_sets.splits import HeldOut
+
+
+def boxes(test: HeldOut, kind: str, detector=None) -> np.ndarray:  # (N, 4)
+    """Boxes of a kind: "exact", "jittered", or "haar", which needs the detector; NaN where it missed a face."""
+    exact = test.exact_boxes()
+    if kind == "exact":
+        return exact
+    return jittered(exact) if kind == "jittered" else detected(test, detector)
+
+
+def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> np.ndarray:  # (N, 4)
+    """Boxes as wrong as a detector's: centres off by N(0, shift) of the size per axis, sizes by exp(N(0, scale)).
+
+    Exact boxes give part of the answer away; this is what remains without them.
+    """
+    rng = np.random.default_rng(seed)
+    centres = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
+    sizes = boxes[:, 2:] * np.exp(rng.normal(0, scale, (len(boxes), 1)))
+    return np.hstack([centres - sizes / 2, sizes]).astype(np.float32)
+
+
+def detected(test: HeldOut, detector) -> np.ndarray:  # (N, 4)
+    """The detector's box of every face, NaN where it found none."""
+    pictures = (part.with_transform(None)[i]["image"] for part in test.parts for i in range(len(part)))
+    exact = test.exact_boxes()
+    boxes = np.full_like(exact, np.nan)
+    for number, (picture, box) in enumerate(zip(pictures, exact, strict=True)):
+        found, _ = detector(picture)
+        (match,) = metrics.match_boxes(found, box[None])
+        if match >= 0:
+            boxes[number] = found[match]
+    return boxes
 
 
 def interval(errors: np.ndarray, groups: np.ndarray, repeats: int = 2000, seed: int = 0) -> tuple[float, float]:
@@ -17,7 +50,7 @@ def interval(errors: np.ndarray, groups: np.ndarray, repeats: int = 2000, seed: 
     return float(low), float(high)
 
 
-def numbers(predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, missed: int = 0) -> dict[str, float]:
+def table_row(predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, missed: int = 0) -> dict[str, float]:
     """One row of the table: keypoints (N, 68, 2) in any units, the groups of these faces, how many were missed.
 
     Errors are of the faces that were found; a missed face counts as a failure.

@@ -95,7 +95,7 @@ def main() -> None:
         split = real_splits(data)[0]
         print(f"300-W: {split.about}")
         training, validation = split.faces(recipe), None
-        tests = {name: test.crops(test.boxes("exact"), recipe.transform) for name, test in split.tests.items()}
+        tests = {name: test.crops(test.exact_boxes(), recipe.transform) for name, test in split.tests.items()}
     else:
         training, validation, test = course_data(data.path)
         tests = {"validation": validation, "test": test}

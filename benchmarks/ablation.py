@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -23,9 +22,9 @@ from torch.utils.data import ConcatDataset
 from torchvision.transforms import Compose
 
 import metrics
+import protocol
 from benchmarks.tables import RESULTS, merge_rows
 from data_load import KeypointsDataset, person_split
-from data_sets.course import LABEL_SHIFT
 from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
@@ -39,7 +38,6 @@ EPOCHS = 8  # of each stage; what ships has 30 and 20
 RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS)
 SHIPS = replace(RECIPES["fast"], first=RECIPE, epochs=EPOCHS)
 COLORS = RECIPE.training_transform.transforms[1:-2]
-FIRST_PIXEL = 0.0054  # one pixel, as a part of the usual face of 300-W
 
 
 class RegressionNet(SureNet):
@@ -98,8 +96,7 @@ class NarrowNet(FastNet):
 class Variant:
     """One row: the recipe, what it trains on, how its network is used.
 
-    course, photos: move the labels of the course's frames and of 300-W by this part of the face's size to the right
-    and down, in training and in measuring.
+    course, photos: the labels of the course's frames, of 300-W are those published, in training and in measuring.
     """
 
     recipe: Recipe = RECIPE
@@ -107,19 +104,17 @@ class Variant:
     use: Callable = lambda model: model
     ema: float = 0.0
     seed: int = 0
-    course: float = 0.0
-    photos: float = 0.0
+    course: bool = False
+    photos: bool = False
 
     def trains(self) -> "Variant":
         """The same training, whatever is done with its network afterwards."""
         return replace(self, use=None)
 
 
-def moved(faces: KeypointsDataset, part: float) -> KeypointsDataset:
-    """Faces with their labels moved to the right and down by a part of their size."""
-    other, size = faces.with_transform(None), metrics.face_size(faces.keypoints)
-    other.keypoints = (faces.keypoints + part * size[:, None, None]).astype(np.float32)
-    return other
+def published(faces: KeypointsDataset, asked: bool) -> KeypointsDataset:
+    """The faces, if asked with their labels as published."""
+    return faces.centred(-faces.label_shift) if asked else faces
 
 
 def not_mirrored() -> Recipe:
@@ -163,8 +158,8 @@ VARIANTS = {
         replace(RECIPE, training_transform=face_input(PARTS_OF_128, AFFINE))
     ),
     "no mirror images": Variant(not_mirrored()),
-    "labels of the course as they are": Variant(course=LABEL_SHIFT),
-    "labels of 300-W as they are": Variant(photos=FIRST_PIXEL),
+    "labels of the course as they are": Variant(course=True),
+    "labels of 300-W as they are": Variant(photos=True),
     "without 300-W": Variant(data=frames_only),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
@@ -220,7 +215,7 @@ def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> di
         tests = {"people": tests["people"]}
     for name, test in tests.items():
         for boxes in ("exact", "jittered"):
-            crops = test.crops(test.boxes(boxes), variant.recipe.transform)
+            crops = test.crops(protocol.boxes(test, boxes), variant.recipe.transform)
             row[f"{name}, {boxes}"] = 100 * float(metrics.nme(*predict(variant.use(model), crops)).mean())
     return row
 
@@ -237,10 +232,10 @@ def main() -> None:
     for name in args.rows:
         variant = VARIANTS[name]
         course, wild = variant.course, variant.photos
-        model = train(variant, (moved(frames, course), moved(cuts, wild)), done)
+        model = train(variant, (published(frames, course), published(cuts, wild)), done)
         tests = {
-            "people": HeldOut((moved(people, course),), people.people),
-            "photos": HeldOut((moved(photos, wild),), photos.photos),
+            "people": HeldOut((published(people, course),), people.people),
+            "photos": HeldOut((published(photos, wild),), photos.photos),
         }
         rows.append({"row": name} | measure(model, variant, tests))
         merge_rows(pd.DataFrame(rows).round(3), RESULTS / "ablation.csv", ["row"], VARIANTS)

@@ -40,7 +40,7 @@ def conditions(test: HeldOut) -> pd.DataFrame:
     """For every face: |yaw| of its true points in degrees, sharpness (variance of the Laplacian of a 128-pixel crop
     of equal contrast) and light (mean gray of the crop)."""
     rows = [{"yaw": degrees} for part in test.parts for degrees in yaw(part)]
-    crops = test.crops(test.boxes("exact"), SMALL_CROP)  # whatever the networks see: the buckets must not change
+    crops = test.crops(test.exact_boxes(), SMALL_CROP)  # whatever the networks see: the buckets must not change
     for row, crop in zip(rows, crops, strict=True):
         face = crop["image"][0].numpy()
         row["light"] = 255 * float(face.mean())
@@ -103,7 +103,7 @@ def main() -> None:
         for test_name, test in split.tests.items():
             masks = buckets(conditions(test))
             for name in NETWORKS:
-                crops = test.crops(test.boxes("exact"), RECIPES[name].transform)
+                crops = test.crops(test.exact_boxes(), RECIPES[name].transform)
                 predicted, true, spread = answers(trained(name, split), crops)
                 nme = 100 * metrics.nme(predicted, true)
                 sure.append({"network": name, "test": test_name} | knows(predicted, true, spread))

@@ -22,12 +22,12 @@ import metrics
 from benchmarks.tables import RESULTS, merge_rows
 from data_sets.face_cuts import transform_box
 from data_sets.find import ROOT, find_data
-from data_sets.splits import HeldOut, Split, real_splits
+from data_sets.splits import HeldOut, Split, check_not_learned, real_splits
 from detector_architectures.haar import HaarDetector
 from facial_keypoints.geometry import crop_matrix, tight_box, transform_points, warp
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
-from protocol import numbers
+from protocol import boxes, table_row
 from recipes import FACE_CROP, RECIPES
 from train import SAVED_MODELS, train_and_save
 from training.loop import predict
@@ -52,11 +52,17 @@ class Answer:
 
 
 def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Module:
-    """The network of a recipe, trained on this split, from its file if it is there; what ships is of split "all"."""
+    """The network of a recipe, trained on this split, from its file if it is there; what ships is of split "all".
+
+    Raises DataError where a network that ships would be measured on photos that it learned from.
+    """
     recipe, stem = RECIPES[name], name
     if epochs:
         recipe, stem = replace(recipe, epochs=epochs), f"{name}-{epochs}"
-    path = (SAVED_MODELS if recipe.ships and split.name == "all" else BUILD / split.name) / f"{stem}.pt"
+    ships = recipe.ships and split.name == "all"
+    if ships:
+        check_not_learned(split)
+    path = (SAVED_MODELS if ships else BUILD / split.name) / f"{stem}.pt"
     if not path.is_file() and train_and_save(recipe, path, split.faces(recipe)) is None:
         raise SystemExit(1)  # Ctrl-C; fit has said how far it came
     return load_model(path)
@@ -164,10 +170,10 @@ ROWS = {
 }
 
 
-def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict]]:
+def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[dict]]:
     """One answer's rows of the table and of the error curves, for every test and kind of boxes."""
     answer, rows, curves = ROWS[name](split), [], []
-    for (test_name, kind), found in boxes.items():
+    for (test_name, kind), found in boxes_of.items():
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
@@ -176,7 +182,7 @@ def measure(name: str, split: Split, boxes: dict) -> tuple[list[dict], list[dict
         else:
             predicted, true = answer.ask(test, found)
         row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
-        rows.append(row | numbers(predicted, true, test.groups[hit], missed=int((~hit).sum())))
+        rows.append(row | table_row(predicted, true, test.groups[hit], missed=int((~hit).sum())))
         errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
         reached = 100 * np.percentile(errors, PERCENT, method="lower")
         curves += [
@@ -202,13 +208,13 @@ def main() -> None:
     print(f"data: {data.about}")
     detector = HaarDetector()
     for split in (split for split in real_splits(data) if split.name in args.splits):
-        boxes = {
-            (name, kind): test.boxes(kind, detector)
+        found = {
+            (name, kind): boxes(test, kind, detector)
             for name, test in split.tests.items()
             for kind in ("exact", "jittered", "haar")
         }
         for name in args.rows:
-            rows, curves = measure(name, split, boxes)
+            rows, curves = measure(name, split, found)
             write(rows, curves)
             print(pd.DataFrame(rows).to_string(columns=["answer", "test", "boxes", "NME %", "failures at 8 %"]))
 

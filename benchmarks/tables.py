@@ -11,11 +11,10 @@ RESULTS = ROOT / "results"
 
 def merge_rows(table: pd.DataFrame, path: Path, keys: list[str], order=()) -> None:
     """Put rows into a CSV file in the place of those with the same keys, sorted by the first key as in `order`."""
-    if path.is_file():
-        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
-        places = table.groupby(keys, sort=False, dropna=False).ngroup().sort_values(kind="stable")
-        table = table.loc[places.index].drop_duplicates(keys, keep="last")
+    parts = [pd.read_csv(path), table] if path.is_file() else [table]
+    records = [record for part in parts for record in part.to_dict("records")]
+    rows = {tuple(record[key] for key in keys): record for record in records}  # a row stays where its key was first
     places = {name: place for place, name in enumerate(order)}
-    table = table.sort_values(keys[0], key=lambda names: names.map(lambda name: places.get(name, 0)), kind="stable")
+    table = pd.DataFrame(sorted(rows.values(), key=lambda record: places.get(record[keys[0]], 0)))
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)

@@ -1,6 +1,6 @@
 """Photos that 300-W holds more than once under different names: faces that look the same, point by point.
 
-    python -m benchmarks.twins        prints the lines of ibug_300w.TWINS
+    python -m benchmarks.twins        prints the lines of data_sets/ibug_300w_twins.txt
 
 Every face is cut out by its labels; two cuts whose gray values correlate by more than SAME show one photo, or two
 taken a moment apart. On 300-W no two faces of different people come near it.
@@ -35,7 +35,7 @@ def main() -> None:
     count, group = connected_components((rows @ rows.T > SAME) & (photos[:, None] != photos))
     names = [sorted(set(photos[group == number])) for number in range(count)]
     for twins in sorted(twins for twins in names if len(twins) > 1):
-        print(" ".join(name.removeprefix("image_") for name in twins))
+        print(" ".join(twins))
 
 
 if __name__ == "__main__":

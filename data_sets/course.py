@@ -1,11 +1,9 @@
 """The course's frames, their labels centred, and the split by people."""
 
-import copy
 from pathlib import Path
 
 from data_load import FacialKeypointsDataset, person_of_frame, person_split
 from data_sets.find import Kind, kind_of
-from metrics import face_size
 
 # The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
 # and below them: half a cell of their lattice. Measured by benchmarks/label_shift.py.
@@ -18,9 +16,7 @@ def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
     A network made the labels, on a lattice of 3.2 % of the face, and they lie half a cell off. Unless that is
     undone, mirror images have it to the other side, and no network can know which side is asked for.
     """
-    other = copy.copy(frames)
-    other.keypoints = frames.keypoints - LABEL_SHIFT * face_size(frames.keypoints)[:, None, None]
-    return other
+    return frames.centred((LABEL_SHIFT, LABEL_SHIFT))
 
 
 def course_frames(root: Path) -> list[FacialKeypointsDataset]:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset
 
-import metrics
 from data_load import KeypointsDataset, person_split
 from data_sets.course import course_frames
 from data_sets.face_cuts import FaceCuts
 from data_sets.find import DataFolder, Kind
-from data_sets.ibug_300w import IbugFaces, find_ibug, load_ibug, split_photos
+from data_sets.ibug_300w import IbugFaces, find_ibug, held_out_photos, load_ibug, split_photos
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 
@@ -29,12 +28,14 @@ class HeldOut:
     def __len__(self):
         return len(self.groups)
 
-    def boxes(self, kind: str, detector=None) -> np.ndarray:
-        """Boxes (N, 4) of a kind: "exact", "jittered", or "haar", which needs the detector; NaN where it missed."""
-        exact = np.stack([tight_box(part.keypoints[i]) for part in self.parts for i in part.indices])
-        if kind == "exact":
-            return exact
-        return jittered(exact) if kind == "jittered" else detected(self.parts, exact, detector)
+    @property
+    def label_shift(self) -> np.ndarray:  # (N, 2)
+        """How far each face's labels as published lie from those here, see `metrics.shifted`."""
+        return np.concatenate([part.label_shift[part.indices] for part in self.parts])
+
+    def exact_boxes(self) -> np.ndarray:  # (N, 4)
+        """The tight box of each face's keypoints."""
+        return np.stack([tight_box(part.keypoints[i]) for part in self.parts for i in part.indices])
 
     def crops(self, boxes: np.ndarray, transform) -> Dataset:
         """The faces in these boxes through a transform; faces whose box is NaN are left out."""
@@ -76,29 +77,6 @@ def with_boxes(faces: KeypointsDataset, boxes: np.ndarray) -> KeypointsDataset:
     return other.subset(np.flatnonzero(found))
 
 
-def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> np.ndarray:  # (N, 4)
-    """Boxes as wrong as a detector's: centres off by N(0, shift) of the size per axis, sizes by exp(N(0, scale)).
-
-    Exact boxes give part of the answer away; this is what remains without them.
-    """
-    rng = np.random.default_rng(seed)
-    centres = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
-    sizes = boxes[:, 2:] * np.exp(rng.normal(0, scale, (len(boxes), 1)))
-    return np.hstack([centres - sizes / 2, sizes]).astype(np.float32)
-
-
-def detected(parts, exact: np.ndarray, detector) -> np.ndarray:  # (N, 4)
-    """The detector's box of every face, NaN where it found none."""
-    pictures = (part.with_transform(None)[i]["image"] for part in parts for i in range(len(part)))
-    boxes = np.full_like(exact, np.nan)
-    for number, (picture, box) in enumerate(zip(pictures, exact, strict=True)):
-        found, _ = detector(picture)
-        (match,) = metrics.match_boxes(found, box[None])
-        if match >= 0:
-            boxes[number] = found[match]
-    return boxes
-
-
 def splits(root: Path) -> list[Split]:
     """The two trainings of the protocol and what each is measured on.
 
@@ -126,6 +104,16 @@ def real_splits(data: DataFolder) -> list[Split]:
     if source.kind is not Kind.PUBLISHED:
         raise DataError(f"this needs the course's frames and 300-W, not {source.about}")
     return splits(data.path)
+
+
+def check_not_learned(split: Split) -> None:
+    """Raises DataError where a test holds photos of 300-W from which the weights that ship learned."""
+    learned = sorted(set(split.tests["300-W"].groups) - held_out_photos())
+    if learned:
+        raise DataError(
+            f"the networks that ship learned from {len(learned)} photos of this test ({learned[0]} is one); "
+            "they are only measured on those named in data_sets/ibug_300w_held_out.txt"
+        )
 
 
 def training_faces(faces: IbugFaces) -> FaceCuts:

@@ -35,7 +35,7 @@ def test_what_the_trees_see_is_the_same_face_with_its_box_around_the_points(fram
 def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
     training, test = frames.subset(range(12)), frames.subset(range(12, 24))
     split = Split("all", "", (training, training), {"official": HeldOut((test,), test.people)})
-    boxes = {("official", "exact"): split.tests["official"].boxes("exact")}
+    boxes = {("official", "exact"): split.tests["official"].exact_boxes()}
     rows, curves = measure("mean face", split, boxes)
     true = np.stack([test.keypoints[i] for i in test.indices])
 
@@ -66,7 +66,7 @@ def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(fra
     monkeypatch.setattr("benchmarks.compare.trained", lambda *_: SmallerFace(1, 1))
     test = frames.subset(range(6))
     split = Split("all", "", (test, test), {"official": HeldOut((test,), test.people)})
-    boxes = {("official", "exact"): split.tests["official"].boxes("exact")}
+    boxes = {("official", "exact"): split.tests["official"].exact_boxes()}
 
     def error(true, looks):
         box = tight_box(true)

@@ -7,8 +7,9 @@ from data_sets.dlib_xml import read_dlib_xml
 from data_sets.face_cuts import FaceCuts, transform_box
 from data_sets.ibug_300w import (
     IbugFaces,
-    count_from_zero,
+    centre_labels,
     drawn_xml,
+    held_out_photos,
     load_ibug,
     load_ibug_test,
     photo_of,
@@ -17,6 +18,7 @@ from data_sets.ibug_300w import (
 )
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import MIRROR
+from metrics import shifted
 from transfer.submission import write_submission
 
 HEAD = """<?xml version='1.0' encoding='ISO-8859-1'?>
@@ -96,11 +98,13 @@ def test_mirrored_entries_are_known_and_have_mirrored_points(folder):
     np.testing.assert_array_equal(faces[1]["keypoints"], expected)
 
 
-def test_points_counted_from_zero_agree_with_those_of_the_mirrored_copy(folder):
-    faces = count_from_zero(IbugFaces(folder / "train.xml"))
-    np.testing.assert_array_equal(faces[0]["keypoints"][[0, 67]], [[19, 29], [86, 62.5]])
+def test_labels_are_moved_left_by_a_pixel_and_right_in_mirrored_copies_and_y_stays(folder):
+    published = IbugFaces(folder / "train.xml")
+    faces = centre_labels(published)
+    np.testing.assert_allclose(faces[0]["keypoints"][[0, 67]], [[19, 30], [86, 63.5]], atol=1e-4)
     expected = faces[0]["keypoints"][MIRROR] * [-1, 1] + [119, 0]
-    np.testing.assert_array_equal(faces[1]["keypoints"], expected)
+    np.testing.assert_allclose(faces[1]["keypoints"], expected, atol=1e-4)
+    np.testing.assert_allclose(shifted(faces.keypoints, faces.label_shift), published.keypoints, atol=1e-4)
 
 
 def test_a_test_file_has_boxes_and_no_points(folder):
@@ -118,6 +122,7 @@ def test_a_test_file_has_boxes_and_no_points(folder):
         ("helen/trainset/100040721_12.jpg", "100040721"),
         ("lfpw/trainset/image_0042.jpg", "image_0042"),
         ("lfpw/trainset/image_0042_mirror.jpg", "image_0042"),
+        ("lfpw/testset/image_0042.jpg", "testset/image_0042"),
         ("ibug/image_003_1.jpg", "image_003"),
     ],
 )
@@ -125,30 +130,39 @@ def test_pictures_of_one_photo_belong_together(file, photo):
     assert photo_of(file) == photo
 
 
-def test_a_photo_that_is_learned_from_is_not_measured_under_another_name(tmp_path):
-    names = sorted(set().union(*twins()) | {f"image_{number}" for number in range(1000, 1100)})
-    entries = "".join(picture(f"{name}.jpg", FACE) for name in names)
-    (tmp_path / "t.xml").write_text(f"{HEAD}{entries}</images></dataset>")
+def archive(folder, names):
+    """A training file with an entry for each of these names, whose pictures are empty."""
+    (folder / "t.xml").write_text(f"{HEAD}{''.join(picture(name, FACE) for name in names)}</images></dataset>")
     for name in names:
-        (tmp_path / f"{name}.jpg").touch()
-    seen, held_out = split_photos(IbugFaces(tmp_path / "t.xml"))
-    assert len(seen) == round(0.8 * len(names)) and 20 <= len(held_out) < 0.2 * len(names)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return IbugFaces(folder / "t.xml")
+
+
+def test_photos_of_300_w_are_held_out_by_their_names_whatever_else_is_there(tmp_path):
+    held_out = sorted(held_out_photos() - set().union(*twins()))
+    assert len(held_out) > 300
+    ours = [f"helen/trainset/{name}{copy}.jpg" for name in held_out[:5] for copy in ("_1", "_1_mirror", "_2")]
+    others = [f"lfpw/{part}/image_{number}.jpg" for part in ("trainset", "testset") for number in range(2000, 2010)]
+    seen, test = split_photos(archive(tmp_path, ours + others + ["lfpw/testset/image_0006.jpg"]))
+    assert sorted(set(test.photos)) == held_out[:5] and len(test) == 10 and not test.mirrored.any()
+    assert len(seen) == 21 and not set(seen.photos) & held_out_photos()
+
+
+def test_a_photo_that_is_learned_from_is_not_measured_under_another_name(tmp_path):
+    names = sorted(held_out_photos() | set().union(*twins()))
+    seen, test = split_photos(archive(tmp_path, [f"{name}.jpg" for name in names]))
+    assert set(seen.photos) == set(names) - held_out_photos()
+    assert len(test) == 338 and set(test.photos) < held_out_photos()
     for group in twins():
-        assert not (group & set(seen.photos) and group & set(held_out.photos))
+        assert not (group & set(seen.photos) and group & set(test.photos))
 
 
 def test_a_split_by_photo_leaks_no_copy_and_no_second_face(tmp_path):
-    Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(tmp_path / "x.jpg")
     names = [f"afw/{n}_{face}{copy}.jpg" for n in range(30) for face in (1, 2) for copy in ("", "_mirror")]
-    (tmp_path / "afw").mkdir()
-    for name in names:
-        (tmp_path / name).hardlink_to(tmp_path / "x.jpg")
-    (tmp_path / "t.xml").write_text(f"{HEAD}{''.join(picture(n, FACE) for n in names)}</images></dataset>")
-    faces = IbugFaces(tmp_path / "t.xml")
-    kept, held_out = split_photos(faces, 0.2)
-    assert len(held_out) == 24 and len(kept) == 96 and not set(kept.photos) & set(held_out.photos)
-    numbers = [{name.split("_")[0] for name in np.array(part.names)[part.indices]} for part in (kept, held_out)]
-    assert not numbers[0] & numbers[1]
+    seen, test = split_photos(archive(tmp_path, names), 0.2)
+    assert len(test) == 12 and len(seen) == 96 and not test.mirrored.any() and seen.mirrored.sum() == 48
+    assert not set(seen.photos) & set(test.photos)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +250,7 @@ def test_with_the_folder_its_faces_are_loaded(monkeypatch, folder, tmp_path):
     (folder / "test.xml").rename(folder / ibug_300w.TEST_XML)
     faces, about = load_ibug()
     assert about == "4 faces of 300-W in 2 photos"
-    np.testing.assert_array_equal(faces[0]["keypoints"][0], [19, 29])  # published as 20, 30, counted from 1
+    np.testing.assert_allclose(faces[0]["keypoints"][0], [19, 30], atol=1e-4)  # published as 20, 30
     assert len(load_ibug_test()) == 1
 
 

@@ -8,10 +8,12 @@ from benchmarks.tables import merge_rows
 from data_load import FacialKeypointsDataset
 from data_sets.course import LABEL_SHIFT, centre_labels, course_frames
 from data_sets.find import Kind
-from data_sets.ibug_300w import IbugFaces, drawn_xml
-from data_sets.splits import HeldOut, jittered, splits, with_boxes
+from data_sets.ibug_300w import IbugFaces, drawn_xml, held_out_photos
+from data_sets.splits import HeldOut, check_not_learned, splits, with_boxes
 from facial_keypoints.geometry import tight_box
-from protocol import interval, numbers
+from facial_keypoints.images import DataError
+from protocol import boxes as boxes_of
+from protocol import interval, jittered, table_row
 from recipes import FACE_CROP, RECIPES
 from train import run_recipe
 from training.loop import predict
@@ -51,9 +53,17 @@ def test_no_photo_of_300_w_is_on_both_sides(both):
     assert len(np.unique(cuts.photos)) == pytest.approx(4 * len(np.unique(test.groups)), abs=3)
 
 
+def test_what_ships_is_not_measured_on_photos_that_it_learned_from(both):
+    with pytest.raises(DataError, match=r"learned from \d+ photos of this test \(\w+ is one\); they are only"):
+        check_not_learned(both["all"])  # drawn faces, which are not on the list
+    photos = both["all"].tests["300-W"]
+    listed = replace(photos, groups=np.resize(sorted(held_out_photos()), len(photos)))
+    check_not_learned(replace(both["all"], tests={"300-W": listed}))
+
+
 def test_exact_boxes_are_the_tight_ones_and_jitter_is_as_large_as_said(both):
     test = both["all"].tests["official"]
-    exact = test.boxes("exact")
+    exact = test.exact_boxes()
     np.testing.assert_allclose(exact[3], tight_box(test.parts[0].keypoints[3]))
     many = np.repeat(exact[:1], 20000, axis=0)
     moved = jittered(many)
@@ -70,7 +80,7 @@ def test_faces_that_the_detector_misses_are_left_out_and_counted_as_failures(fra
     true = np.stack([crop["keypoints"].numpy() for crop in test.crops(boxes, FACE_CROP)])
     kept = np.stack([twelve.with_transform(FACE_CROP)[i]["keypoints"].numpy() for i in (0, 1, *range(6, 12))])
     np.testing.assert_allclose(true, kept, atol=1e-5)
-    row = numbers(true, true, np.delete(test.groups, slice(2, 6)), missed=4)
+    row = table_row(true, true, np.delete(test.groups, slice(2, 6)), missed=4)
     assert (row["faces"], row["missed"], row["NME %"]) == (12, 4, 0)
     assert row["failures at 8 %"] == pytest.approx(100 / 3) and row["AUC to 8 %"] == pytest.approx(2 / 3)
 
@@ -82,7 +92,7 @@ def test_a_detector_is_asked_about_every_picture(frames):
         return np.array(boxes, np.float32), np.ones(len(boxes))
 
     asked, six = [], frames.subset(range(6))
-    boxes = HeldOut((six,), six.people).boxes("haar", detector)
+    boxes = boxes_of(HeldOut((six,), six.people), "haar", detector)
     assert np.isnan(boxes).all(axis=1).tolist() == [False, True] * 3
     np.testing.assert_allclose(boxes[2], tight_box(frames.keypoints[2]))
 
@@ -123,7 +133,7 @@ def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_
     model, history = run_recipe(replace(recipe, epochs=2, first=None), training)
     assert len(history) == 2 and "validation loss" not in history
     predicted, true = predict(
-        model, split.tests["official"].crops(split.tests["official"].boxes("exact"), recipe.transform)
+        model, split.tests["official"].crops(split.tests["official"].exact_boxes(), recipe.transform)
     )
     assert predicted.shape == true.shape and 0 < true.min() < true.max() < 1
 

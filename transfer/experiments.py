@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import metrics
-from data_sets import splits
+import protocol
 from data_sets.face_cuts import FaceCuts
 from data_sets.ibug_300w import load_ibug, split_photos
 from facial_keypoints.geometry import crop_matrix, invert, similarity_matrix, tight_box, transform_points, warp
@@ -87,9 +87,9 @@ def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.nd
 
 
 def jittered(faces: FaceCuts) -> FaceCuts:
-    """The same faces in boxes as wrong as a detector's, see data_sets.splits.jittered."""
+    """The same faces in boxes as wrong as a detector's, see protocol.jittered."""
     other = copy.copy(faces)
-    other.boxes, other.photo_boxes = splits.jittered(faces.boxes), splits.jittered(faces.photo_boxes)
+    other.boxes, other.photo_boxes = protocol.jittered(faces.boxes), protocol.jittered(faces.photo_boxes)
     return other
 
 
@@ -139,6 +139,6 @@ def turn_photo(pipeline: FacePipeline, photo: np.ndarray, angle: float) -> tuple
 
 
 def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
-    """Training faces, a fifth of the *photos* held out with all their faces and copies, and a line about the data."""
+    """Training faces, those of held-out *photos*, and a line about the data; mirror images are made in training."""
     faces, about = load_ibug()
-    return *split_photos(FaceCuts(faces, size)), about
+    return *split_photos(FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size)), about
