@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from PIL import Image
 
 import data_load
 from data_load import FacialKeypointsDataset, person_split
-from data_sets.drawn_faces import MARKER
+from data_sets.drawn_faces import MARKER, write_dataset
 from data_sets.find import ROOT, DataFolder, Kind, find_data
 from facial_keypoints.images import DataError, as_rgb, read_image
 
@@ -170,6 +171,20 @@ def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
     assert read_image(tmp_path / "side.jpg").shape == (40, 20, 3)
 
 
+@pytest.mark.parametrize(("fraction", "count"), [(0.3, 3), (0.26, 3), (0.01, 1), (0.0, 1)])
+def test_the_asked_part_of_the_people_is_held_out_and_at_least_one(fraction, count):
+    people = np.repeat([f"Person_{n}" for n in range(10)], np.arange(1, 11))
+    kept, held_out = person_split(people, fraction)
+    assert len(set(people[held_out])) == count and len(set(people[kept])) == 10 - count
+    assert len(kept) + len(held_out) == len(people)
+
+
+def test_another_seed_holds_out_other_people():
+    people = np.array([f"Person_{n}" for n in range(30)])
+    drawn = {tuple(person_split(people, 0.2, seed)[1]) for seed in range(5)}
+    assert len(drawn) == 5 and all(len(held_out) == 6 for held_out in drawn)
+
+
 def test_splits_share_no_person(drawn):
     people = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training").people
     kept, held_out = person_split(people, 0.25, seed=3)
@@ -246,7 +261,8 @@ def test_only_the_published_frames_are_called_so(monkeypatch, drawn, tmp_path):
 def test_without_any_data_faces_are_drawn_in_the_published_layout(monkeypatch, tmp_path):
     monkeypatch.delenv("KEYPOINTS_DATA", raising=False)
     monkeypatch.setattr("data_sets.find.ROOT", tmp_path)
+    monkeypatch.setattr("data_sets.find.write_dataset", partial(write_dataset, num_training=5, num_test=3))
     data = find_data()
     assert data.kind is Kind.DRAWN and "make data" in data.about
-    assert len(FacialKeypointsDataset(data.path / "training_frames_keypoints.csv", data.path / "training")) >= 200
-    assert len(FacialKeypointsDataset(data.path / "test_frames_keypoints.csv", data.path / "test")) >= 50
+    assert len(FacialKeypointsDataset(data.path / "training_frames_keypoints.csv", data.path / "training")) == 5
+    assert len(FacialKeypointsDataset(data.path / "test_frames_keypoints.csv", data.path / "test")) == 3

@@ -16,6 +16,7 @@ from data_sets.ibug_300w import (
     split_photos,
     twins,
 )
+from data_sets.splits import training_faces
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import MIRROR
 from metrics import shifted
@@ -221,6 +222,14 @@ def test_cuts_hold_the_same_face_in_their_own_pixels(folder):
     np.testing.assert_array_equal(cuts.photo_keypoints[1], faces[0]["keypoints"])
     np.testing.assert_array_equal(cuts.photo_boxes[1], faces[0]["box"])
     assert list(cuts.photos) == ["77", "134212"]
+
+
+def test_training_makes_its_own_mirror_images_and_boxes(folder):
+    faces = IbugFaces(folder / "train.xml")
+    cuts = training_faces(faces)
+    assert list(cuts.names) == ["afw/134212_1.jpg", "helen/trainset/77_1.jpg", "helen/trainset/77_1.jpg"]
+    assert "box" not in cuts[0] and cuts[0]["image"].shape == (256, 256, 3)
+    np.testing.assert_array_equal(cuts.photo_keypoints, faces.keypoints[[0, 2, 3]])
 
 
 def test_a_box_moves_with_the_matrix():

@@ -126,6 +126,14 @@ def test_random_crop_reaches_every_offset():
     assert {int(crop["image"][0, 0, 0]) for crop in crops} == {0, 1, 2}
 
 
+@pytest.mark.parametrize(("size", "top", "left"), [((4, 6), 3, 2), ((10, 11), 0, 0), ((9, 10), 0, 0), ((1, 1), 4, 5)])
+def test_center_crop_leaves_as_much_on_both_sides_and_an_odd_pixel_below_and_right(size, top, left):
+    image = np.random.default_rng(0).integers(0, 256, (10, 11, 3), dtype=np.uint8)
+    cropped = CenterCrop(size)({"image": image, "keypoints": np.array([[7.0, 5.0]], np.float32)})
+    np.testing.assert_array_equal(cropped["image"], image[top : top + size[0], left : left + size[1]])
+    assert cropped["keypoints"].tolist() == [[7 - left, 5 - top]]
+
+
 def test_random_crop_of_the_same_size_is_the_picture(blobs):
     same = RandomCrop(SIZE)(blobs)
     np.testing.assert_array_equal(same["image"], blobs["image"])
@@ -211,3 +219,25 @@ def test_face_crop_uses_a_box_that_the_sample_brings(blobs):
     plain = FaceCrop(100, 0.25)(blobs)
     assert (moved["keypoints"][:, 0] < plain["keypoints"][:, 0]).all()
     assert "box" not in moved
+
+
+def test_to_tensor_divides_bytes_by_255_and_leaves_floats_as_they_are():
+    levels = np.array([[[0], [51], [255]]], np.uint8)
+    for image in (levels, levels.astype(np.float32) / 255):
+        tensor = ToTensor()({"image": image, "keypoints": np.zeros((1, 2))})["image"]
+        assert tensor.flatten().tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_draws_of_random_affine_are_normal_and_end_at_two_sigma():
+    torch.manual_seed(0)
+    affine = RandomAffine(rotation=10, scale=0.1, shift=0.05, mirror=0)
+    matrices = np.stack([affine.draw(101, 201)[0] for _ in range(2000)])
+    angles = np.degrees(np.arctan2(matrices[:, 0, 1], matrices[:, 0, 0]))
+    scales = np.log(np.hypot(matrices[:, 0, 0], matrices[:, 0, 1]))
+    shifts = matrices @ [50, 100, 1] - [50, 100]  # of the picture's middle
+    for draws, sigma in ((angles, 10), (scales, 0.1), (shifts[:, 0], 0.05 * 101), (shifts[:, 1], 0.05 * 201)):
+        assert np.abs(draws).max() == pytest.approx(2 * sigma, rel=1e-6)
+        assert np.mean(np.abs(draws) > 1.9999 * sigma) == pytest.approx(
+            0.0455, abs=0.015
+        )  # of the normal distribution
+        assert np.mean(np.abs(draws) < sigma) == pytest.approx(0.6827, abs=0.03) and abs(draws.mean()) < 0.1 * sigma
