@@ -6,8 +6,6 @@ one, which mean the same in the picture and in a map of any size.
 
 import torch
 
-from facial_keypoints.schemes import MIRROR
-
 
 def probabilities(maps: torch.Tensor) -> torch.Tensor:  # (N, K, H, W)
     """The softmax of each heatmap over its cells, in float32."""
@@ -48,18 +46,6 @@ def points_and_covariance(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 5)
     down = (weights.sum(dim=3) * dy**2).sum(dim=2) + 1e-6
     both = ((weights * dx[:, :, None]).sum(dim=3) * dy).sum(dim=2)
     return torch.cat([points, torch.stack([across, down, both], dim=2)], dim=2)
-
-
-def mirror_averaged(ask, images: torch.Tensor, shift: int = 0) -> torch.Tensor:  # (N, 68, 2 or more)
-    """The mean of what `ask` says of pictures (N, C, H, W) and of their mirror images, put back. Twice the time.
-
-    Columns of its answer: x, y in parts of the picture, and others that have no side. The mirror image is moved right
-    and down by `shift` pixels first; what leaves it on one side comes in on the other.
-    """
-    height, width = images.shape[2:]
-    other = ask(images.flip(3).roll((shift, shift), (2, 3)))[:, MIRROR]
-    x, y = 1 - other[..., :1] + shift / width, other[..., 1:2] - shift / height
-    return (ask(images) + torch.cat([x, y, other[..., 2:]], dim=2)) / 2
 
 
 def gaussian_heatmaps(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:  # (N, K, size, size)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from facial_keypoints.schemes import NUM_KEYPOINTS
-from heatmaps import mirror_averaged, points_and_covariance, soft_argmax
+from heatmaps import points_and_covariance, soft_argmax
 
 
 class Net(nn.Module):
@@ -176,20 +176,21 @@ class HeatmapNet(nn.Module):
 class SureNet(HeatmapNet):
     """A HeatmapNet whose maps are the wider the less certain their answers are, see train.SpreadLoss.
 
-    breadth: how many times as wide as its answer is uncertain a map is. Maps narrower than a cell draw their answers
-    to the middle of one (results/log.md, item 21).
+    breadth: a map's standard deviation is `breadth` times the error that it predicts. Maps narrower than a cell draw
+    their answers to the middle of one (results/log.md, item 21). mirror_shift: see facial_keypoints.network.Expects.
     In training it returns (N, K, 5), x, y and their covariance (see heatmaps.points_and_covariance); evaluated,
     (N, K, 2) as all.
     """
 
     breadth = 1
+    mirror_shift = None
 
     def points_and_covariance(self, x):
         """(N, K, 5), in parts of the picture."""
         points, covariance = points_and_covariance(self.heatmaps(x)).split([2, 3], dim=2)
         return torch.cat([points, covariance / self.breadth**2], dim=2)
 
-    def locate(self, x):
+    def points_and_spread(self, x):
         """Keypoints and their spread together, (N, K, 3), in parts of the picture.
 
         The spread is the standard deviation along an axis, both axes taken together.
@@ -202,20 +203,16 @@ class SureNet(HeatmapNet):
 
 
 class AccurateNet(SureNet):
-    """The larger of the two networks that ship. Evaluated, it looks at the mirror image too: 68 keypoints only.
+    """The larger of the two networks that ship.
 
-    Its maps are narrow and draw answers to the middle of a cell, which is 4 pixels; the mirror image is moved by
-    half a cell, so that the two looks err to different sides.
+    Its maps are narrow and draw answers to the middle of a cell, which is 4 pixels. Its answers are averaged with
+    those for the mirror image, which is moved by half a cell, so that the two err to different sides.
     """
+
+    mirror_shift = 2
 
     def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
         super().__init__(num_keypoints, width=48)
-
-    def locate(self, x):
-        return mirror_averaged(super().locate, x, shift=2)
-
-    def forward(self, x):
-        return super().forward(x) if self.training else mirror_averaged(super().forward, x, shift=2)
 
 
 class FastNet(SureNet):

@@ -140,12 +140,13 @@ START = Recipe(
 
 def shipped(network: type[nn.Module]) -> Recipe:
     """The start, then the finish: larger crops, in which the faces are nearly as they come."""
+    expects = replace(PARTS_OF_160, mirror_shift=network.mirror_shift)
     start = replace(START, network=network)
     return replace(
         start,
         training_transform=LARGE_CROP_TRAINING,
         transform=LARGE_CROP,
-        expects=PARTS_OF_160,
+        expects=expects,
         epochs=20,
         first=start,
     )

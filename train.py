@@ -30,6 +30,8 @@ def run_recipe(
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Build and train the network of a recipe, stage by stage; `more` goes to `fit`. Returns it with its history.
 
+    The network has `.expects` of the recipe, as one of a weights file.
+
     training: a data set, or several that are mixed; checkpoint: of the first stage, that of the second lies beside it.
     """
     model, histories = recipe.build(seed), []
@@ -43,6 +45,7 @@ def run_recipe(
         histories.append(fit(model, data, held_out, **stage.settings(), seed=seed, checkpoint=path, **more))
         if len(histories[-1]) < stage.epochs:  # Ctrl-C
             break
+    model.expects = recipe.expects
     history = pd.concat(histories, ignore_index=True)
     return model, history.assign(epoch=history.index + 1)
 

@@ -31,7 +31,7 @@ from models import FastNet, HeatmapNet, SureNet, count_parameters
 from recipes import AFFINE, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
 from training.loop import OPTIMIZERS, fit, predict
 from training.losses import SpreadLoss
-from transfer.networks import MirrorAveraged
+from transfer.networks import with_mirror_image
 from transforms import CenterCrop, FaceCrop, RandomAffine, RandomCrop, Rescale
 
 EPOCHS = 8  # of each stage; what ships has 30 and 20
@@ -171,17 +171,17 @@ VARIANTS = {
     "the recipe": Variant(),
     "the recipe, seed 1": Variant(seed=1),
     "the recipe, seed 2": Variant(seed=2),
-    "the recipe, mirror averaged": Variant(use=MirrorAveraged),
+    "the recipe, mirror averaged": Variant(use=with_mirror_image),
     "8 epochs more": Variant(finished(*COLORS, size=128, affine=AFFINE)),
     "8 epochs of milder geometry, without colours, blur, noise, occlusion": Variant(finished(size=128)),
     "the same, crops of 160 pixels: the finish that ships": Variant(SHIPS),
     "the finish that ships, seed 1": Variant(SHIPS, seed=1),
     "the finish that ships, seed 2": Variant(SHIPS, seed=2),
-    "the finish that ships, mirror averaged": Variant(SHIPS, use=MirrorAveraged),
+    "the finish that ships, mirror averaged": Variant(SHIPS, use=with_mirror_image),
     "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
     "the finish that ships, narrow maps": Variant(NARROW),
-    "the same, mirror averaged": Variant(NARROW, use=MirrorAveraged),
-    "the same, the mirror image half a cell off": Variant(NARROW, use=partial(MirrorAveraged, shift=2)),
+    "the same, mirror averaged": Variant(NARROW, use=with_mirror_image),
+    "the same, the mirror image half a cell off": Variant(NARROW, use=partial(with_mirror_image, shift=2)),
 }
 
 

@@ -21,10 +21,11 @@ from benchmarks.tables import RESULTS, merge_rows
 from data_load import KeypointsDataset
 from data_sets.find import find_data
 from data_sets.splits import HeldOut, real_splits
+from facial_keypoints.network import mirror_averaged
 from facial_keypoints.pipeline import confidence
 from facial_keypoints.pose import head_pose
 from recipes import RECIPES, SMALL_CROP
-from training.device import to_device
+from training.export import TorchNetwork
 
 NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees
@@ -62,12 +63,10 @@ def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predicted and true points (N, K, 2) and the spread (N, K), in parts of the crop."""
-    device = next(model.parameters()).device
-    located, true = [], []
+    network, located, true = TorchNetwork(model), [], []
     for batch in DataLoader(dataset, 64):
-        images, keypoints = to_device(batch, device)
-        located.append(model.locate(images).detach().cpu().numpy())
-        true.append(keypoints.cpu().numpy())
+        located.append(mirror_averaged(network.locate, batch["image"].numpy(), network.expects))
+        true.append(batch["keypoints"].numpy())
     located = np.concatenate(located)
     return located[..., :2], np.concatenate(true), located[..., 2]
 

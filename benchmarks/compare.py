@@ -30,6 +30,7 @@ from facial_keypoints.pipeline import FacePipeline
 from protocol import boxes, table_row
 from recipes import FACE_CROP, RECIPES
 from train import SAVED_MODELS, train_and_save
+from training.export import TorchNetwork
 from training.loop import predict
 from training.weights import load_model
 
@@ -83,7 +84,7 @@ def second_look(name: str, split: Split) -> Answer:
 def end_to_end(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> tuple:
     """What the pipeline makes of boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
     and which of the N faces these are: not those whose box is NaN and those that it does not take for a face."""
-    pipeline, predicted, true, hit = FacePipeline(model=model), [], [], np.zeros(len(boxes), bool)
+    pipeline, predicted, true, hit = FacePipeline(TorchNetwork(model)), [], [], np.zeros(len(boxes), bool)
     photos = ConcatDataset([part.with_transform(None) for part in test.parts])
     for number in np.flatnonzero(np.isfinite(boxes).all(axis=1)):
         sample = photos[int(number)]

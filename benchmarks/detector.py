@@ -3,8 +3,9 @@
     python -m benchmarks.detector                 writes results/detector.csv
     python -m benchmarks.detector --splits all    with the network of this training only; other rows stay as they are
 
-On photos of the training parts, where detector_architectures.haar.ATTEMPTS and the pipeline's `sure` were chosen, and
-on the tests of the protocol, with the networks of benchmarks/compare.py. Some of the other boxes hold other faces.
+On photos of the training parts, where detector_architectures.haar.ATTEMPTS and the pipeline's min_confidence were
+chosen, and on the tests of the protocol, with the networks of benchmarks/compare.py. Some of the other boxes hold
+other faces.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from data_sets.splits import HELD_OUT, real_splits
 from detector_architectures.haar import ATTEMPTS, HaarDetector
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.pipeline import FacePipeline
+from training.export import TorchNetwork
 
 
 def count(photos, pipeline: FacePipeline) -> list[dict]:
@@ -62,7 +64,7 @@ def main() -> None:
     }
     for name, (split, samples) in photos.items():
         if split.name in args.splits:
-            rows = count(samples, FacePipeline(model=trained("accurate", split)))
+            rows = count(samples, FacePipeline(TorchNetwork(trained("accurate", split))))
             table = pd.DataFrame([{"photos of": name} | row for row in rows])
             merge_rows(table, RESULTS / "detector.csv", ["photos of", "detector"], photos)
             print(table.to_string())

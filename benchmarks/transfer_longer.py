@@ -14,7 +14,7 @@ from facial_keypoints.images import DataError
 from models import count_parameters
 from train import positive_integer
 from transfer.experiments import LONGER, build_and_train, errors, predict_in_photos, split_faces
-from transfer.networks import MirrorAveraged
+from transfer.networks import with_mirror_image
 
 
 def main() -> None:
@@ -33,7 +33,8 @@ def main() -> None:
         return
     keys = {"network": args.network, "epochs": args.epochs}
     row = {"parameters": count_parameters(model)} | errors(predict_in_photos(model, validation), validation)
-    row["NME %, mirror averaged"] = errors(predict_in_photos(MirrorAveraged(model), validation), validation)["NME %"]
+    averaged = predict_in_photos(with_mirror_image(model), validation)
+    row["NME %, mirror averaged"] = errors(averaged, validation)["NME %"]
     merge_rows(pd.DataFrame([keys | row]).round(3), args.output / "ibug_longer.csv", list(keys))
     merge_rows(history.assign(**keys).round(4), args.output / "ibug_longer_curves.csv", [*keys, "epoch"])
     checkpoint.unlink()

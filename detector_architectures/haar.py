@@ -1,9 +1,12 @@
 """Viola and Jones' face detector with Haar features, as it comes with OpenCV 4 (CVPR 2001)."""
 
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from facial_keypoints.images import DataError
 
 # The tight keypoint box within Haar's square (which begins above the brows and is too wide): the centre's
 # offset from the square's corner and the width and height, in parts of the square's side. Medians over the
@@ -28,28 +31,54 @@ def to_tight_boxes(squares: np.ndarray) -> np.ndarray:  # (N, 4)
 def load_cascade(name: str):
     """One of the cascades inside OpenCV's package: "frontalface_default", "eye", "smile", ...
 
-    Raises RuntimeError for OpenCV 5, which has no cascades.
+    Raises RuntimeError for OpenCV 5, which has no cascades, and DataError for a file that cannot be read.
     """
     if not hasattr(cv2, "CascadeClassifier"):
         raise RuntimeError(f'OpenCV {cv2.__version__} has no Haar cascades: pip install "opencv-python>=4.10,<5"')
-    return cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"))
+    path, cascade = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml", cv2.CascadeClassifier()
+    try:  # from the text: OpenCV itself opens no file in a folder with a non-ASCII name on Windows
+        storage = cv2.FileStorage(path.read_text(encoding="utf-8"), cv2.FileStorage_READ | cv2.FileStorage_MEMORY)
+        readable = cascade.read(storage.getFirstTopLevelNode()) and not cascade.empty()
+    except (OSError, UnicodeDecodeError, SystemError, cv2.error):
+        readable = False
+    if not readable:
+        raise DataError(f"{path}: not a readable cascade; installing opencv-python again brings it back")
+    return cascade
+
+
+class _Loaded(threading.local):
+    """The cascades of one thread: OpenCV's keep what they are doing inside."""
+
+    def __init__(self):
+        self.cascades = {}
+
+
+_loaded = _Loaded()
+
+
+def own_cascade(name: str):
+    """`load_cascade`, once for each thread."""
+    if name not in _loaded.cascades:
+        _loaded.cascades[name] = load_cascade(name)
+    return _loaded.cascades[name]
 
 
 class HaarDetector:
     """Frontal faces; where none is found it looks again with other settings, see ATTEMPTS.
 
-    smallest: the smallest face looked for, as a part of the photo's shorter side.
+    smallest: the smallest face looked for, as a part of the photo's shorter side. May be shared by threads.
     """
 
     def __init__(self, smallest: float = 0.06, attempts=ATTEMPTS):
         self.smallest, self.attempts = smallest, attempts
-        self.cascades = {name: load_cascade(name) for name, _, _ in attempts}
+        for name, _, _ in attempts:
+            own_cascade(name)  # says at once what cannot be read
 
     def squares(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Haar's own squares (N, 4) and scores (N,), best first."""
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         for name, neighbors, equalize in self.attempts:
-            squares, scores = self._look(cv2.equalizeHist(gray) if equalize else gray, self.cascades[name], neighbors)
+            squares, scores = self._look(cv2.equalizeHist(gray) if equalize else gray, own_cascade(name), neighbors)
             if len(squares):
                 break
         return squares, scores
@@ -71,13 +100,13 @@ class HaarDetector:
 def find_eyes(image: np.ndarray, box: np.ndarray) -> np.ndarray:  # (N, 4)
     """Eyes within a face box, as boxes in photo pixels: looked for from above the brows to the tip of the nose."""
     x, y, w, h = box
-    return _find_inside(image, (x, y - 0.2 * h, w, 0.75 * h), load_cascade("eye"), neighbors=5, smallest=0.15)
+    return _find_inside(image, (x, y - 0.2 * h, w, 0.75 * h), own_cascade("eye"), neighbors=5, smallest=0.15)
 
 
 def find_smile(image: np.ndarray, box: np.ndarray) -> np.ndarray:  # (N, 4)
     """Smiles within a face box, as boxes in photo pixels: looked for in its lower half."""
     x, y, w, h = box
-    return _find_inside(image, (x, y + 0.5 * h, w, 0.6 * h), load_cascade("smile"), neighbors=20, smallest=0.3)
+    return _find_inside(image, (x, y + 0.5 * h, w, 0.6 * h), own_cascade("smile"), neighbors=20, smallest=0.3)
 
 
 def _find_inside(image, region, cascade, neighbors, smallest):

@@ -10,3 +10,4 @@ from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import Face, FacePipeline
 
 __all__ = ["DataError", "Face", "FacePipeline", "read_image"]
+__version__ = "0.2.0"

@@ -1,32 +1,49 @@
-"""The command: find the faces of a photo and draw their keypoints."""
+"""The command: find the faces of photos and draw their keypoints.
+
+facial-keypoints PHOTO...        the same as python -m facial_keypoints PHOTO...
+"""
 
 import argparse
+import sys
 from pathlib import Path
 
 from facial_keypoints.drawing import draw_faces, save_picture
 from facial_keypoints.images import DataError, read_image
-from facial_keypoints.pipeline import DEFAULT_MODEL, FacePipeline
+from facial_keypoints.pipeline import DETECTORS, FacePipeline
 
 
-def main() -> None:
-    """Draw the keypoints of one photo and save the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="a weights file")
-    parser.add_argument("--output", type=Path, help="where to (default: PHOTO_keypoints.jpg beside the photo)")
-    args = parser.parse_args()
-    image = read_image(args.photo)
-    faces = FacePipeline(model=args.model)(image)
+def draw(pipeline: FacePipeline, photo: Path, folder: Path | None) -> str:
+    """Draw the keypoints of one photo into FOLDER/PHOTO_keypoints.jpg; returns a line about it."""
+    image = read_image(photo)
+    faces = pipeline(image)
     if not faces:
-        print(f"{args.photo}: no face found")
-        return
-    output = args.output or args.photo.with_name(f"{args.photo.stem}_keypoints.jpg")
+        return f"{photo}: no face found"
+    output = (folder or photo.parent) / f"{photo.stem}_keypoints.jpg"
     save_picture(draw_faces(image, faces), output)
-    print(f"{args.photo}: {len(faces)} face{'s' if len(faces) > 1 else ''}; drawn in {output}")
+    return f"{photo}: {len(faces)} face{'s' if len(faces) > 1 else ''}; drawn in {output}"
+
+
+def main() -> int:
+    """Draw every photo; returns the exit code, 1 when a photo could not be read or a picture not be written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
+    parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
+    parser.add_argument("--detector", default="haar", choices=DETECTORS)
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the pictures (default: beside the photos)")
+    args = parser.parse_args()
+    try:
+        pipeline = FacePipeline(args.network, args.detector)
+    except (DataError, RuntimeError) as error:
+        sys.exit(str(error))
+    failures = 0
+    for photo in args.photos:
+        try:
+            print(draw(pipeline, photo, args.output))
+        except DataError as error:
+            print(error, file=sys.stderr)
+            failures += 1
+    return int(failures > 0)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (DataError, RuntimeError) as error:
-        raise SystemExit(str(error)) from None
+    sys.exit(main())

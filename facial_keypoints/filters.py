@@ -10,8 +10,7 @@ from facial_keypoints import geometry
 from facial_keypoints.geometry import similarity
 from facial_keypoints.images import as_rgb
 from facial_keypoints.schemes import EYE_CORNERS
-
-ARTWORK_FOLDER = Path(__file__).resolve().parent.parent / "images"
+from facial_keypoints.shipped import shipped
 
 # Where the pictures of tools/draw_artwork.py sit on a face, in their own pixels; names as in `face_points`.
 ANCHORS = {
@@ -30,7 +29,7 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
 
     Raises FileNotFoundError for a missing file, ValueError for one that is no picture or has no alpha.
     """
-    path = ARTWORK_FOLDER / f"{name_or_path}.png" if name_or_path in ANCHORS else Path(name_or_path)
+    path = shipped(f"{name_or_path}.png") if name_or_path in ANCHORS else Path(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give a picture's path or one of {', '.join(ANCHORS)}")
     try:

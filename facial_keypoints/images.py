@@ -1,17 +1,15 @@
 """Reading pictures of any kind as RGB uint8, and the one exception of this project."""
 
-import warnings
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-# A phone takes 200 megapixels; Pillow warns above half as many as it refuses, and nobody needs to hear that.
-MAX_MEGAPIXELS = 300
+MAX_MEGAPIXELS = 300  # a phone takes 200; Pillow by itself refuses more than 179
 
-Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_PILLOW_LIMIT = threading.Lock()
 
 
 class DataError(ValueError):
@@ -25,14 +23,29 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
     """
     try:
-        with Image.open(path) as picture:
+        with _pillow_limit_off():
+            picture = Image.open(path)
+        with picture:
+            if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
+                raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
             return _upright_rgb(picture)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller") from None
+    except DataError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: not a readable picture ({error})") from None
+
+
+@contextmanager
+def _pillow_limit_off():
+    """Lets Image.open read a header of any size; the limit belongs to the whole process, so it is put back at once."""
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _upright_rgb(picture):

@@ -1,8 +1,17 @@
-"""What a network expects of its input and means by its output."""
+"""What a network expects and answers, and networks that onnxruntime runs."""
 
+import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
 
+import numpy as np
+
+from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68, Scheme
+
+FACES_AT_ONCE = 16  # through a network: more are no faster on a processor and take more memory
 
 
 @dataclass(frozen=True)
@@ -10,7 +19,9 @@ class Expects:
     """What a network expects of its input and means by its output; saved inside its weights file.
 
     size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix), None for whole frames;
-    mean, std: of the keypoint normalisation (transforms.Normalize); scheme: which points; color: RGB, not gray.
+    mean, std: of the keypoint normalisation (transforms.Normalize); scheme: which points; color: RGB, not gray;
+    mirror_shift: answers are the mean of those for the crop and for its mirror image, which is moved right and down by
+    this many pixels first (see mirror_averaged); None: the network looks once.
     """
 
     size: int = 224
@@ -19,6 +30,7 @@ class Expects:
     std: float = 50.0
     scheme: Scheme = IBUG_68
     color: bool = False
+    mirror_shift: int | None = None
 
     def to_dict(self) -> dict:
         """Plain numbers, text and lists, for weights files."""
@@ -29,3 +41,78 @@ class Expects:
         """The Expects of such a dict; older weights files name the scheme only."""
         scheme = content.get("scheme", IBUG_68.name)
         return cls(**content | {"scheme": Scheme.from_dict(scheme) if isinstance(scheme, dict) else IBUG_68})
+
+
+class Network(Protocol):
+    """Anything that finds keypoints in face crops: an OnnxNetwork, or a torch module in training.export.TorchNetwork.
+
+    locate takes crops (N, 1 or 3, size, size), float32 in [0, 1], and returns (N, K, 3) float32: x and y, normalised
+    as `expects` says, and their spread in the same unit (the standard deviation along an axis), NaN where the network
+    does not estimate it. It may be called from several threads.
+    """
+
+    expects: Expects
+
+    def locate(self, crops: np.ndarray) -> np.ndarray: ...
+
+
+def mirror_averaged(locate: Callable, crops: np.ndarray, expects: Expects) -> np.ndarray:  # (N, K, 3)
+    """What `locate` answers for crops (N, C, size, size), averaged with its answers for their mirror images.
+
+    The mirror image is moved by expects.mirror_shift pixels, and what leaves it on one side comes in on the other.
+    Networks with narrow heatmaps are drawn to the middle of a cell; half a cell of shift lets the two answers err to
+    different sides. Only `locate(crops)` where mirror_shift is None or the scheme has no mirror table.
+    """
+    answer, shift = locate(crops), expects.mirror_shift
+    if shift is None or expects.scheme.mirror is None:
+        return answer
+    mirrored = locate(np.roll(crops[..., ::-1], (shift, shift), axis=(2, 3)))[:, expects.scheme.mirror]
+    middle = (expects.size - 1) / 2 - expects.mean
+    mirrored[..., 0] = (2 * middle + shift) / expects.std - mirrored[..., 0]
+    mirrored[..., 1] -= shift / expects.std
+    return (answer + mirrored) / 2
+
+
+class OnnxNetwork:
+    """A network of an ONNX file that `python -m training.export` wrote, run by onnxruntime.
+
+    device: "cpu", or "cuda" with the package onnxruntime-gpu; threads: how many the network may use, None for one per
+    core. May be shared by threads. Raises DataError for a file that cannot be used and a device that is not there.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None):
+        self.session = _session(path, device, threads)
+        try:
+            self.expects = Expects.from_dict(json.loads(self.session.get_modelmeta().custom_metadata_map["expects"]))
+        except (KeyError, ValueError, TypeError):
+            raise DataError(f"{path}: does not say what it expects; `python -m training.export` writes it") from None
+
+    def locate(self, crops: np.ndarray) -> np.ndarray:  # (N, K, 3)
+        """See Network; a few crops at a time, so that memory stays bounded."""
+        if not len(crops):
+            return np.empty((0, self.expects.scheme.num_points, 3), np.float32)
+        chunks = (crops[start : start + FACES_AT_ONCE] for start in range(0, len(crops), FACES_AT_ONCE))
+        return np.concatenate([self.session.run(None, {"crops": chunk})[0] for chunk in chunks])
+
+
+def _session(path, device, threads):
+    """An onnxruntime session for a file; imported here because it takes longer than all the rest together."""
+    import onnxruntime
+
+    providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+    if device not in providers:
+        raise DataError(f'device "{device}": expected "cpu" or "cuda"')
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such weights file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 4  # what goes wrong is raised and told below
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[providers[device]])
+    except Exception:  # onnxruntime has an exception of its own for every way in which a file can be damaged
+        raise DataError(f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run") from None
+    if session.get_providers()[0] != providers[device]:
+        raise DataError(
+            'device "cuda": onnxruntime finds no CUDA here; it needs a GPU and pip install onnxruntime-gpu'
+        )
+    return session

@@ -1,33 +1,47 @@
 """Photo in, keypoints out: detector, crop, network and the way back to the photo."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-import torch
-from torch import nn
 
-from detector_architectures.haar import HaarDetector
 from facial_keypoints.geometry import crop_matrix, invert, tight_box, transform_points, warp
 from facial_keypoints.images import DataError, as_rgb
-from training.weights import load_model
-from transforms import Normalize, NormalizeColor, ToTensor
+from facial_keypoints.network import FACES_AT_ONCE, Network, OnnxNetwork, mirror_averaged
+from facial_keypoints.pose import Pose, head_pose
+from facial_keypoints.schemes import IBUG_68, Scheme
+from facial_keypoints.shipped import shipped
 
-DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "saved_models" / "accurate.pt"
+NETWORKS = ("accurate", "fast")
+DETECTORS = ("haar",)
+GROUP_MEGABYTES = 200  # of decoded photos that wait for each other to share a batch
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photo: its tight keypoint box (4,) x, y, w, h, keypoints (68, 2), both in photo pixels; a score.
+    """A face in a photo; positions in pixels of the photo, pixel centres at whole numbers.
 
-    score: the detector's; confidence (68,): for every keypoint the network's own estimate of the probability that
-    it is right within 5 % of the box's longer side. None from networks that have no idea.
+    keypoints: (K, 2), numbered as the network's scheme says; score: the detector's; confidence: (K,), for every
+    keypoint the network's own estimate of the probability that it is right within 5 % of the box's longer side, None
+    from networks that do not estimate it; pose: the head's, None for schemes other than the 68 points.
     """
 
-    box: np.ndarray
     keypoints: np.ndarray
     score: float
     confidence: np.ndarray | None = None
+    pose: Pose | None = None
+
+    @property
+    def box(self) -> np.ndarray:  # (4,) x, y, w, h
+        """The tight box of the keypoints."""
+        return tight_box(self.keypoints)
+
+    @property
+    def certainty(self) -> float:
+        """The mean confidence, or the detector's score from networks that do not estimate it."""
+        return self.score if self.confidence is None else float(self.confidence.mean())
 
 
 def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
@@ -41,115 +55,179 @@ def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
 def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
     """The probability that a point is right within a part of the box's longer side, from its spread in the same unit.
 
-    Of the distribution that train.SpreadLoss fits, exp(-distance / spread) in the plane.
+    Of the distribution that training.losses.SpreadLoss fits, exp(-distance / spread) in the plane.
     """
     return 1 - (1 + within / spread) * np.exp(-within / spread)
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Every face once: where the middle of one's keypoints lies in another's box, the one with more confidence stays.
-
-    Without confidence it is the one with the higher score. The order is kept.
-    """
-
-    def sure(number):
-        face = faces[number]
-        return face.score if face.confidence is None else face.confidence.mean()
+    """Every face once, the most certain first: the middle of no face's keypoints lies in the box of another."""
 
     def inside(face, other):
-        part = (face.keypoints.mean(axis=0) - other.box[:2]) / other.box[2:]
+        part = (face.keypoints.mean(axis=0) - other.box[:2]) / np.maximum(other.box[2:], 1e-6)
         return bool(((part > 0) & (part < 1)).all())
 
     kept = []
-    for number in sorted(range(len(faces)), key=sure, reverse=True):
-        pairs = [(faces[number], faces[other]) for other in kept]
-        if not any(inside(a, b) or inside(b, a) for a, b in pairs):
-            kept.append(number)
-    return [faces[number] for number in sorted(kept)]
+    for face in sorted(faces, key=lambda face: face.certainty, reverse=True):
+        if not any(inside(face, other) or inside(other, face) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def load_network(network: str | Path | Network, device: str = "cpu", threads: int | None = None) -> Network:
+    """A network that ships, by its name, or that of an ONNX file, or a network object as it is."""
+    if isinstance(network, str) and network in NETWORKS:
+        return OnnxNetwork(shipped(f"{network}.onnx"), device, threads)
+    if isinstance(network, str | Path):
+        if Path(network).suffix == ".pt":
+            raise DataError(f"{network}: the library runs ONNX; `python -m training.export {network}` makes the file")
+        return OnnxNetwork(network, device, threads)
+    if not (hasattr(network, "expects") and hasattr(network, "locate")):
+        raise DataError(
+            f"{type(network).__name__}: expected {', '.join(NETWORKS)}, the path of an .onnx file, or an object with "
+            "expects and locate, which training.export.TorchNetwork(model) makes of a torch module"
+        )
+    return network
+
+
+def load_detector(detector: str | Callable) -> Callable:
+    """A detector by its name, or a callable as it is."""
+    if callable(detector):
+        return detector
+    if detector != "haar":
+        raise DataError(f"detector {detector!r}: expected {', '.join(DETECTORS)} or a callable")
+    from detector_architectures.haar import HaarDetector  # which imports this package
+
+    return HaarDetector()
 
 
 class FacePipeline:
-    """Detector and network as one callable: image or path -> list of Face, empty when nobody is there.
+    """Detector and network as one callable: picture -> list of Face, the most certain first, empty for nobody.
+
+    A picture is a path, a Pillow image or an array (images.as_rgb). For a list of pictures it returns a list of such
+    lists; faces go through the network together, and only some of the pictures are in memory at a time.
 
     The network looks twice: a detector's box is never exact, that of its own first answer nearly is. It also has the
-    last word on what is a face: on curtains and cups that a detector takes for one it is not sure of any keypoint.
+    last word on what is a face: on curtains and cups that a detector takes for one its confidence is low.
 
-    detector: see detector_architectures; model: a network with `.expects` or the path of a weights file;
-    sure: faces whose keypoints have a lower mean confidence are left out (results/detector.csv).
+    network: "accurate", "fast", the path of an ONNX file, or an object as network.Network; detector: "haar" or a
+    callable (detector_architectures); device, threads: of the network, see OnnxNetwork; min_confidence: faces with a
+    lower mean confidence are left out (results/detector.csv). One pipeline may be used from several threads.
     Raises DataError for an unreadable picture or weights file and for a network of whole frames.
     """
 
-    def __init__(self, detector=None, model: nn.Module | str | Path = DEFAULT_MODEL, sure: float = 0.5):
-        self.detector = detector or HaarDetector()
-        self.model = model.eval() if isinstance(model, nn.Module) else load_model(model)
-        self.sure = sure
-        expects = self.model.expects
-        if expects.margin is None:
+    def __init__(
+        self,
+        network: str | Path | Network = "accurate",
+        detector: str | Callable = "haar",
+        device: str = "cpu",
+        threads: int | None = None,
+        min_confidence: float = 0.5,
+    ):
+        self.network = load_network(network, device, threads)
+        self.detector = load_detector(detector)
+        self.min_confidence = min_confidence
+        if self.network.expects.margin is None:
             raise DataError("this network sees whole frames, FacePipeline needs one that was trained on face crops")
-        self.normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
 
-    def __call__(self, image) -> list[Face]:
-        image = as_rgb(image)
-        return self.faces(image, *self.detector(image))
+    @property
+    def scheme(self) -> Scheme:
+        """What the keypoints are."""
+        return self.network.expects.scheme
+
+    def __call__(self, pictures) -> list[Face] | list[list[Face]]:
+        if not isinstance(pictures, list | tuple):
+            return self([pictures])[0]
+        return [faces for group in self._groups(pictures) for faces in self._find(group)]
 
     def faces(self, image, boxes, scores) -> list[Face]:
         """What the network takes for faces in a detector's boxes (N, 4) with its scores (N,), each face once.
 
         Raises DataError for a box without size, or another number of scores than of boxes.
         """
+        return self._find([_Photo(image, boxes, scores)])[0]
+
+    def keypoints(self, image, boxes) -> np.ndarray:  # (N, K, 2) float32
+        """Keypoints in photo pixels of the faces in tight boxes (N, 4) of one's own: one look, nothing left out."""
         image, boxes = as_rgb(image), as_boxes(boxes)
-        if len(scores) != len(boxes):
-            raise DataError(f"{len(scores)} scores for {len(boxes)} boxes: expected one for each")
-        boxes = self.look_again(image, boxes)
-        keypoints, confidence = self.locate(image, boxes)
-        if confidence is None:
-            confidence = [None] * len(boxes)
-        found = [Face(*face) for face in zip(boxes, keypoints, map(float, scores), confidence, strict=True)]
-        return without_doubles([f for f in found if f.confidence is None or f.confidence.mean() >= self.sure])
+        return self._look([image] * len(boxes), boxes)[..., :2]
 
-    def keypoints(self, image, boxes) -> np.ndarray:  # (N, 68, 2) float32
-        """Keypoints in photo pixels of the faces in tight boxes (N, 4) that one brings along."""
-        return self.locate(image, boxes)[0]
-
-    def locate(self, image, boxes) -> tuple[np.ndarray, np.ndarray | None]:  # (N, 68, 2), (N, 68)
-        """Keypoints of the faces in boxes (N, 4) and their confidence, see Face."""
-        image, boxes = as_rgb(image), as_boxes(boxes)
-        if not len(boxes):
-            return np.empty((0, self.model.num_keypoints, 2), np.float32), None
-        matrices = [self.matrix(box) for box in boxes]
-        answer = self._predict(self.face_tensors(image, matrices))
-        points = self.normalize.inverse(answer[..., :2])
-        points = np.stack([transform_points(invert(m), p) for m, p in zip(matrices, points, strict=True)])
-        if answer.shape[2] == 2:
-            return points, None
-        return points, confidence(answer[..., 2] * (1 + 2 * self.model.expects.margin))
-
-    def look_again(self, image, boxes) -> np.ndarray:  # (N, 4)
-        """A detector's boxes, corrected: the tight boxes of the keypoints that the network finds in them.
+    def look_again(self, boxes, keypoints) -> np.ndarray:  # (N, 4)
+        """A detector's boxes (N, 4), corrected: the tight boxes of the keypoints (N, K, 2) found in them.
 
         A box that comes out more than half as large again, or smaller by as much, is not believed.
         """
-        image, boxes = as_rgb(image), as_boxes(boxes)
-        if not len(boxes):
-            return boxes
-        found = np.stack([tight_box(points) for points in self.keypoints(image, boxes)])
+        boxes = as_boxes(boxes)
+        found = np.array([tight_box(points) for points in keypoints], np.float32).reshape(-1, 4)
         grown = found[:, 2:].max(axis=1) / boxes[:, 2:].max(axis=1)
         believed = (found[:, 2:].min(axis=1) > 0) & (grown > 1 / 1.5) & (grown < 1.5)
         return np.where(believed[:, None], found, boxes)
 
     def matrix(self, box) -> np.ndarray:  # (2, 3)
         """From the photo to the network's input for one box."""
-        return crop_matrix(box, self.model.expects.size, self.model.expects.margin)
+        return crop_matrix(box, self.network.expects.size, self.network.expects.margin)
 
-    def face_tensors(self, image: np.ndarray, matrices) -> torch.Tensor:  # (N, 1 or 3, size, size)
-        """The network's input: each face cut out, gray or RGB, in [0, 1], square."""
-        size = (self.model.expects.size,) * 2
-        no_keypoints = np.empty((0, 2), np.float32)
-        samples = [{"image": warp(image, matrix, size), "keypoints": no_keypoints} for matrix in matrices]
-        return torch.stack([ToTensor()(self.normalize(sample))["image"] for sample in samples])
+    def crop(self, image: np.ndarray, box) -> np.ndarray:  # (1 or 3, size, size) float32
+        """The network's input for one box of an RGB uint8 image: cut out, square, gray or RGB, in [0, 1]."""
+        expects = self.network.expects
+        face = warp(image, self.matrix(box), (expects.size, expects.size))
+        face = face.transpose(2, 0, 1) if expects.color else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[None]
+        return face.astype(np.float32) / 255
 
-    @torch.inference_mode()
-    def _predict(self, faces):
-        device = next(self.model.parameters()).device
-        ask = getattr(self.model, "locate", self.model)
-        return ask(faces.to(device)).float().cpu().numpy()
+    def in_photo(self, answer: np.ndarray, box) -> np.ndarray:  # (K, 3)
+        """A network's answer (K, 3) for one box, in photo pixels: x, y and spread."""
+        expects, back = self.network.expects, invert(self.matrix(box))
+        points = transform_points(back, answer[:, :2] * expects.std + expects.mean)
+        return np.column_stack([points, answer[:, 2] * expects.std * back[0, 0]])
+
+    def _groups(self, pictures: Iterable) -> Iterator[list["_Photo"]]:
+        """Photos with what the detector found, as many together as fill a batch or GROUP_MEGABYTES."""
+        group, megabytes, faces = [], 0.0, 0
+        for picture in pictures:
+            image = as_rgb(picture)
+            group.append(_Photo(image, *self.detector(image)))
+            megabytes, faces = megabytes + image.nbytes / 1e6, faces + len(group[-1].boxes)
+            if megabytes > GROUP_MEGABYTES or faces >= FACES_AT_ONCE:
+                yield group
+                group, megabytes, faces = [], 0.0, 0
+        if group:
+            yield group
+
+    def _find(self, photos: list["_Photo"]) -> list[list[Face]]:
+        """The faces of each photo: two looks at every box."""
+        images = [photo.image for photo in photos for _ in photo.boxes]
+        boxes = np.concatenate([photo.boxes for photo in photos])
+        boxes = self.look_again(boxes, self._look(images, boxes, mirror=False)[..., :2])
+        answers = iter(zip(self._look(images, boxes), boxes, strict=True))
+        return [
+            self._keep([self._face(*next(answers), score, photo.image.shape) for score in photo.scores])
+            for photo in photos
+        ]
+
+    def _look(self, images: list, boxes: np.ndarray, mirror: bool = True) -> np.ndarray:  # (N, K, 3)
+        """The network's answers in photo pixels (see in_photo) for each box in its image."""
+        network, answers = self.network, [np.empty((0, self.scheme.num_points, 3), np.float32)]
+        for start in range(0, len(boxes), FACES_AT_ONCE):
+            some = slice(start, start + FACES_AT_ONCE)
+            crops = np.stack([self.crop(*pair) for pair in zip(images[some], boxes[some], strict=True)])
+            found = mirror_averaged(network.locate, crops, network.expects) if mirror else network.locate(crops)
+            answers.append(np.stack([self.in_photo(*pair) for pair in zip(found, boxes[some], strict=True)]))
+        return np.concatenate(answers)
+
+    def _face(self, answer: np.ndarray, box: np.ndarray, score: float, shape: tuple) -> Face:
+        points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
+        sure = None if np.isnan(spread).any() else confidence(spread / max(box[2:]))
+        distinct = self.scheme.name == IBUG_68.name and np.ptp(points, axis=0).all()
+        return Face(points, float(score), sure, head_pose(points, shape) if distinct else None)
+
+    def _keep(self, faces: list[Face]) -> list[Face]:
+        return without_doubles([f for f in faces if f.confidence is None or f.certainty >= self.min_confidence])
+
+
+class _Photo:
+    """An image and what a detector found in it."""
+
+    def __init__(self, image, boxes, scores):
+        self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), scores
+        if len(scores) != len(self.boxes):
+            raise DataError(f"{len(scores)} scores for {len(self.boxes)} boxes: expected one for each")

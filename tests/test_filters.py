@@ -9,6 +9,7 @@ from PIL import Image
 from facial_keypoints import drawing, filters, geometry
 from facial_keypoints.eyes import EYES_CLOSED_BELOW, eye_openness
 from facial_keypoints.pose import FACE_3D, head_pose
+from facial_keypoints.shipped import shipped
 
 NAMES = ["sunglasses", "moustache", "hat"]
 RED, GREEN, BLUE = np.eye(3, dtype=int) * 255
@@ -141,7 +142,7 @@ def test_artwork_shrunk_to_a_point_leaves_the_photo(photo, artwork):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_committed_artwork_is_what_the_script_draws(name):
-    picture, path = filters.load_artwork(name), filters.ARTWORK_FOLDER / f"{name}.png"
+    picture, path = filters.load_artwork(name), shipped(f"{name}.png")
     assert picture.dtype == np.uint8 and picture.shape[2] == 4
     assert path.stat().st_size < 100_000
     drawn = draw_artwork.finish(draw_artwork.PICTURES[name]())
@@ -169,7 +170,7 @@ def test_bad_artwork_is_one_clear_sentence(tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match=r"plain\.png: the picture has no alpha channel"):
         filters.load_artwork(tmp_path / "plain.png")
-    half = (filters.ARTWORK_FOLDER / "hat.png").read_bytes()[:20_000]
+    half = shipped("hat.png").read_bytes()[:20_000]
     for content in (b"no picture", half):
         (tmp_path / "broken.png").write_bytes(content)
         with pytest.raises(ValueError, match=r"broken\.png: not a picture"):

@@ -1,12 +1,10 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
-from facial_keypoints.schemes import MIRROR
-from heatmaps import mirror_averaged, points_and_covariance, soft_argmax
+from heatmaps import points_and_covariance, soft_argmax
 from models import AccurateNet, BatchNormNet, FastNet, FullFaceNet, Net, NoseNet, count_parameters, initialize
 from recipes import RECIPES
 from training.weights import load_model, save_model
@@ -165,33 +163,20 @@ def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabyt
     model, x = network().eval(), torch.rand(2, 1, 128, 128)
     save_model(model, tmp_path / "net.pt", Expects(size=128), torch.float16)
     assert (tmp_path / "net.pt").stat().st_size < megabytes * 1e6
-    located = load_model(tmp_path / "net.pt").locate(x)
+    located = load_model(tmp_path / "net.pt").points_and_spread(x)
     assert located.shape == (2, 68, 3) and model(x).shape == (2, 68, 2)
     torch.testing.assert_close(located[..., :2], model(x), atol=1e-2, rtol=0)
     assert model.train()(x).shape == (2, 68, 5), "training needs the covariance"
 
 
-def test_the_accurate_network_means_its_answers_for_a_picture_and_its_moved_mirror_image():
-    torch.manual_seed(0)
-    net, images = AccurateNet().eval(), torch.rand(2, 1, 64, 64)
-    one_look = super(AccurateNet, net).locate
-    moved = torch.from_numpy(np.roll(images.numpy()[..., ::-1], (2, 2), axis=(2, 3)).copy())
-    back = one_look(moved)[:, MIRROR] * torch.tensor([-1.0, 1, 1]) + torch.tensor([1 + 2 / 64, -2 / 64, 0])
-    torch.testing.assert_close(net.locate(images), (one_look(images) + back) / 2)
-
-
-@pytest.mark.parametrize("shift", [0, 2])
-def test_what_is_found_in_the_mirror_image_is_put_back(shift):
-    images = torch.zeros(1, 1, 64, 48)
-    rows, columns = np.unravel_index(np.random.default_rng(0).permutation(60 * 40)[:68], (60, 40))
-    images[0, 0, rows + 2, columns + 4] = 1.0 + torch.arange(68)
-
-    def read(picture):  # point k is the pixel of brightness k + 1; in a mirror image it goes by its other name
-        names = range(68) if torch.equal(picture, images) else MIRROR
-        found = torch.cat([torch.nonzero(picture[0, 0] == 1.0 + k) for k in names])
-        return ((found.flip(1) + 0.5) / torch.tensor([48, 64]))[None]
-
-    torch.testing.assert_close(mirror_averaged(read, images, shift), read(images))
+def test_accurate_weights_of_before_november_2026_look_at_the_moved_mirror_image(tmp_path):
+    save_model(AccurateNet(98), tmp_path / "net.pt", Expects(size=64))
+    content = torch.load(tmp_path / "net.pt")
+    del content["expects"]["mirror_shift"]
+    torch.save(content, tmp_path / "older.pt")
+    assert load_model(tmp_path / "net.pt").expects.mirror_shift is None
+    assert load_model(tmp_path / "older.pt").expects.mirror_shift == 2
+    assert RECIPES["accurate"].expects.mirror_shift == 2 and RECIPES["fast"].expects.mirror_shift is None
 
 
 def test_the_two_that_ship_are_one_architecture():

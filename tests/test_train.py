@@ -251,7 +251,7 @@ def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
 
     model = SureNet(num_keypoints=4, width=8)
     fit(model, Jumpy(), None, "spread", "adamw", lr=5e-3, epochs=30, batch_size=8, one_cycle=True)
-    points, spread = model.eval().locate(Jumpy()[0]["image"][None])[0].split([2, 1], dim=1)
+    points, spread = model.eval().points_and_spread(Jumpy()[0]["image"][None])[0].split([2, 1], dim=1)
     assert (points - 0.3).abs().max() < 0.03 and spread[:2].min() > 1.5 * spread[2:].max()
 
 

@@ -14,12 +14,12 @@ from benchmarks import transfer_longer
 from data_load import person_split
 from data_sets.face_cuts import FaceCuts
 from data_sets.ibug_300w import IbugFaces, drawn_xml
-from facial_keypoints.geometry import tight_box
-from facial_keypoints.network import Expects
+from facial_keypoints.network import Expects, mirror_averaged
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.schemes import MIRROR
 from heatmaps import gaussian_heatmaps, hard_argmax, soft_argmax
 from models import count_parameters
+from training.export import TorchNetwork
 from training.losses import HeatmapLoss
 from transfer import experiments as transfer
 from transfer import networks as transfer_models
@@ -33,7 +33,7 @@ from transfer.experiments import (
     train,
     turn_photo,
 )
-from transfer.networks import HeatmapUNet, MirrorAveraged, TransferNet, face_crop, imagenet_weights
+from transfer.networks import HeatmapUNet, TransferNet, face_crop, imagenet_weights, with_mirror_image
 from transforms import RandomAffine
 
 
@@ -86,10 +86,14 @@ def test_the_unet_has_the_parameters_of_its_layers():
 
 def test_averaging_with_the_mirror_image_answers_alike_for_both():
     torch.manual_seed(0)
-    net = MirrorAveraged(TransferNet(size=64).eval())
-    images = torch.rand(2, 3, 64, 64)
-    there, back = net(images), net(images.flip(3))[:, MIRROR]
-    torch.testing.assert_close(back * torch.tensor([-1.0, 1]) + torch.tensor([1.0, 0]), there, atol=1e-5, rtol=0)
+    once = TransferNet(size=64)
+    net, images = with_mirror_image(once), np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+
+    def ask(pictures):
+        return mirror_averaged(TorchNetwork(net).locate, pictures, net.expects)[..., :2]
+
+    np.testing.assert_allclose(ask(images[..., ::-1])[:, MIRROR] * [-1, 1] + [1, 0], ask(images), atol=1e-5)
+    assert once.expects.mirror_shift is None and net.resnet is once.resnet
 
 
 @pytest.fixture
@@ -237,7 +241,7 @@ def test_a_colour_network_runs_behind_the_pipeline():
     model = TransferNet(size=64).eval()
     assert model.expects == Expects(64, 0.25, -0.5, 64.0, color=True)
     image, box = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8), np.array([40, 30, 60, 60])
-    found = FacePipeline(detector=lambda image: (np.empty((0, 4)), []), model=model).keypoints(image, [box])
+    found = FacePipeline(TorchNetwork(model), lambda image: (np.empty((0, 4)), [])).keypoints(image, [box])
     sample = {"image": image, "keypoints": np.zeros((68, 2), np.float32), "box": box}
     with torch.inference_mode():
         answer = model(face_input(model.expects)(sample)["image"][None])[0].numpy()
@@ -259,14 +263,21 @@ def test_a_face_takes_its_time():
 
 
 def test_turned_faces_keep_their_boxes():
-    model = TransferNet(size=32).eval()
+    class WholeBox:
+        """Answers with the corners of the box that the crop was cut out for."""
+
+        expects = face_crop(32)
+
+        def locate(self, crops):
+            corners = np.array([(1 / 6, 1 / 6, np.nan), (5 / 6, 5 / 6, np.nan)], np.float32)
+            return np.tile(np.repeat(corners, 34, axis=0), (len(crops), 1, 1))
+
     photo, box = np.zeros((100, 200, 3), np.uint8), np.array([[50.0, 30, 40, 40]])
-    pipeline = FacePipeline(lambda image: (box, [2.0]), model)
-    x, y, w, h = tight_box(pipeline(photo)[0].keypoints)
+    pipeline = FacePipeline(WholeBox(), lambda image: (box, [2.0]))
     picture, (turned,) = turn_photo(pipeline, photo, 180)  # the lower right corner becomes the upper left one
-    np.testing.assert_allclose(turned.box, [199 - x - w, 99 - y - h, w, h], atol=0.01)
+    np.testing.assert_allclose(turned.box, [199 - 90, 99 - 70, 40, 40], atol=0.01)
     assert picture.shape == photo.shape and turned.keypoints.shape == (68, 2)
-    assert turn_photo(FacePipeline(lambda image: (np.empty((0, 4)), []), model), photo, 20)[1] == []
+    assert turn_photo(FacePipeline(WholeBox(), lambda image: (np.empty((0, 4)), [])), photo, 20)[1] == []
 
 
 def test_a_heatmap_is_bright_where_its_point_is():

@@ -10,7 +10,7 @@ from matplotlib.cbook import get_sample_data
 
 import visualize
 from data_sets.drawn_faces import draw_face
-from facial_keypoints.drawing import draw_axes
+from facial_keypoints.drawing import draw_axes, draw_faces
 from facial_keypoints.filters import wear
 from facial_keypoints.geometry import crop_matrix, warp
 from facial_keypoints.images import read_image
@@ -29,7 +29,7 @@ def main() -> None:
     pipeline = FacePipeline()
     portraits = [read_image(get_sample_data("grace_hopper.jpg", asfileobj=False)), skimage.data.astronaut()]
     found = [pipeline(photo)[0] for photo in portraits]
-    pictures = [visualize.draw_faces(photo, [face]) for photo, face in zip(portraits, found, strict=True)]
+    pictures = [draw_faces(photo, [face]) for photo, face in zip(portraits, found, strict=True)]
     hopper, astronaut = (face.keypoints for face in found)
     pictures.append(wear(portraits[0], hopper, "sunglasses"))
     pictures.append(draw_axes(portraits[1], head_pose(astronaut, portraits[1].shape)))

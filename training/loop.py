@@ -12,9 +12,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import metrics
+from facial_keypoints.network import mirror_averaged
 from recipes import EXPECTS
 from training.checkpoints import _asked, _Run
 from training.device import autocast, best_device, keep_freed_memory, to_device
+from training.export import TorchNetwork
 from training.losses import LOSSES
 from transforms import Normalize
 
@@ -45,18 +47,20 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress
     return total / len(loader.dataset)
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, dataset, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true keypoints (N, K, 2) of a data set, normalised as the data set gives them."""
+    """Predicted and true keypoints (N, K, 2) of a data set, normalised as the data set gives them.
+
+    With the mirror image where the network's `expects` says so, as the library uses it.
+    """
+    expects = getattr(model, "expects", EXPECTS)  # a network in training has none yet
     device = next(model.parameters()).device
-    model.eval()
+    network = TorchNetwork(model, expects)
     predicted, true = [], []
     for batch in DataLoader(dataset, batch_size):
-        images, keypoints = to_device(batch, device)
         with autocast(device):
-            predicted.append(model(images).float().cpu())
-        true.append(keypoints.cpu())
-    return torch.cat(predicted).numpy(), torch.cat(true).numpy()
+            predicted.append(mirror_averaged(network.locate, batch["image"].numpy(), expects)[..., :2])
+        true.append(batch["keypoints"].numpy())
+    return np.concatenate(predicted), np.concatenate(true)
 
 
 def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Saving and loading weights."""
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -59,10 +60,13 @@ def load_model(path: str | Path) -> nn.Module:
         content = torch.load(path, map_location="cpu", weights_only=True)
         model = NETWORKS[content["network"]](content["num_keypoints"])
         model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
-        model.expects = Expects.from_dict(content["expects"])
+        older = {"mirror_shift": getattr(model, "mirror_shift", None)}  # files of before November 2026 do not say it
+        model.expects = Expects.from_dict(older | content["expects"])
     except FileNotFoundError:
         raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
     except Exception as error:  # torch.load raises nearly anything on a damaged file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        # Of an unreadable file torch says how to load it unsafely; nobody should.
+        unreadable = isinstance(error, pickle.UnpicklingError)
+        reason = "torch cannot read it" if unreadable else f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path}: not a weights file of this project ({reason})") from None
     return model.eval()

@@ -5,10 +5,12 @@ or upper edge, 1 the right or lower one. ImageNet weights are used where they ca
 """
 
 import contextlib
+import copy
 import functools
 import io
 import socket
 import warnings
+from dataclasses import replace
 from http.client import HTTPException
 from urllib.parse import urlparse
 
@@ -18,7 +20,7 @@ from torchvision import models
 
 from facial_keypoints.network import Expects
 from facial_keypoints.schemes import NUM_KEYPOINTS
-from heatmaps import mirror_averaged, soft_argmax
+from heatmaps import soft_argmax
 
 with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -94,7 +96,7 @@ class HeatmapUNet(nn.Module):
     """A U-Net with a ResNet encoder that predicts one heatmap per keypoint, a quarter as wide as its input.
 
     In training it returns the maps (N, K, size / 4, size / 4), before the softmax; evaluated, the points that
-    `decode` reads from them, models.soft_argmax or heatmaps.hard_argmax. The decoder's last two steps, up to full
+    `decode` reads from them, heatmaps.soft_argmax or heatmaps.hard_argmax. The decoder's last two steps, up to full
     size, are left out: they would cost the most. Ronneberger et al., arXiv:1505.04597, built by
     segmentation_models_pytorch.
     """
@@ -120,16 +122,9 @@ class HeatmapUNet(nn.Module):
         return maps if self.training else self.decode(maps)
 
 
-class MirrorAveraged(nn.Module):
-    """A network's mean answer for a picture and for its mirror image, put back: see models.mirror_averaged."""
-
-    def __init__(self, model: nn.Module, shift: int = 0):
-        super().__init__()
-        self.model, self.num_keypoints, self.expects, self.shift = model, model.num_keypoints, model.expects, shift
-
-    def locate(self, images):
-        """Keypoints and, if the network has it, their spread, (N, K, 2 or 3)."""
-        return mirror_averaged(getattr(self.model, "locate", self.model), images, self.shift)
-
-    def forward(self, images):
-        return self.locate(images)[..., :2]
+def with_mirror_image(model: nn.Module, shift: int = 0) -> nn.Module:
+    """The same network, weights shared, whose answers `predict` and the pipeline average with those for the mirror
+    image, moved by `shift` pixels: see facial_keypoints.network.mirror_averaged."""
+    other = copy.copy(model)
+    other.expects = replace(model.expects, mirror_shift=shift)
+    return other
