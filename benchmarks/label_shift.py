@@ -1,34 +1,126 @@
-"""Where labels lie beside the points: recipes.LABEL_SHIFT and ibug_300w.count_from_zero, measured.
+"""Where labels lie beside the points: LABEL_SHIFT of data_sets/course.py and of data_sets/ibug_300w.py, measured.
 
-    python -m benchmarks.label_shift        needs the real data; four minutes
+    python -m benchmarks.label_shift        needs the real data; ten minutes on two cores
 
-A network is trained on hand-labelled faces of 300-W alone, mirrored half of the time so that it prefers no side.
+Networks are trained on hand-labelled faces of 300-W alone, labels as published, each without a quarter of the photos.
+They see mirror images half of the time, and their answers are averaged with those for the mirror image, so that they
+prefer neither left nor right. Up and down they learn from the labels.
 
-results/label_shift.csv: it is asked about the course's training frames. The mean of label minus answer, in percent of
-the face's size, beside half of the pitch of the lattice that the labels lie on.
-results/first_pixel.csv: it is asked about training photos that were kept from it. How far to the right of its answers
-the published points lie, in pixels of the photo, for faces of four sizes. One pixel where pixels are counted from 1.
+results/first_pixel.csv: they are asked about the photos that were kept from them. The mean of label minus answer, in
+pixels of the picture and in percent of the face's size, by part of the face, by source, and for cut-outs that were
+scaled (to a longer side of 384 pixels) and that were not.
+results/first_pixel_trends.csv: what that offset depends on. A part that is constant in pixels weighs more, in percent,
+on small faces; an offset along the picture's axes turns against a face that is tilted. Both can tell an offset in y
+from a habit that the networks have learned, if less surely.
+results/label_shift.csv: one of them is asked about the course's training frames. The mean of label minus answer, in
+percent of the face's size, beside half of the pitch of the lattice that the labels lie on.
 """
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 import metrics
 from benchmarks.tables import RESULTS
-from data_load import FacialKeypointsDataset, person_split
+from data_load import FacialKeypointsDataset
 from data_sets.course import LABEL_SHIFT
 from data_sets.face_cuts import FaceCuts
 from data_sets.find import find_data
-from data_sets.splits import HELD_OUT, splits
-from facial_keypoints.schemes import PARTS
-from recipes import RECIPES, SMALL_CROP
+from data_sets.ibug_300w import twins
+from data_sets.splits import real_splits
+from facial_keypoints.schemes import NUM_KEYPOINTS, PARTS
+from recipes import PARTS_OF_128, RECIPES, SMALL_CROP, face_input
 from train import run_recipe
 from training.loop import predict
+from transfer.networks import MirrorAveraged
+from transforms import RandomAffine
 
-EPOCHS = 12
+FOLDS, EPOCHS = 4, 12
+LONGEST_SIDE = 384  # of cut-outs that were scaled
+TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # so far that nobody can tell how the photo was tilted
+AUGMENTATIONS = RECIPES["fast"].first.training_transform.transforms[1:-2]
+RECIPE = replace(
+    RECIPES["fast"].first, epochs=EPOCHS, training_transform=face_input(PARTS_OF_128, TURNED, *AUGMENTATIONS)
+)
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
+
+
+def folds(photos: np.ndarray) -> np.ndarray:  # (N,) int
+    """Which fold each face is in: photos, and those that are the same under another name, stay together."""
+    same = {name: min(names) for names in twins() for name in names}
+    groups = np.array([same.get(photo, photo) for photo in photos])
+    names, member = np.unique(groups, return_inverse=True)
+    return np.random.default_rng(0).permutation(len(names))[member] % FOLDS
+
+
+def offsets(cuts: FaceCuts) -> tuple[np.ndarray, MirrorAveraged]:
+    """Published labels minus answers of networks that did not see the photo, (N, 68, 2) in face sizes; one network."""
+    off, fold = np.empty((len(cuts), NUM_KEYPOINTS, 2)), folds(cuts.photos)
+    for number in range(FOLDS):
+        model, _ = run_recipe(RECIPE, cuts.subset(np.flatnonzero(fold != number)), seed=number, progress=True)
+        model.expects = RECIPE.expects
+        others = np.flatnonzero(fold == number)
+        off[others] = relative_offsets(MirrorAveraged(model), cuts.subset(others))
+    return off, MirrorAveraged(model)
+
+
+def relative_offsets(model, faces) -> np.ndarray:  # (N, 68, 2)
+    """Labels minus answers, in face sizes."""
+    predicted, labels = predict(model, faces.with_transform(SMALL_CROP))
+    return (labels - predicted) / metrics.face_size(labels)[:, None, None]
+
+
+def was_scaled(cuts: FaceCuts) -> np.ndarray:  # (N,) bool
+    """Which faces are of pictures with a longer side of LONGEST_SIDE pixels."""
+    return np.array([max(Image.open(cuts.root_dir / cuts.names[i]).size) == LONGEST_SIDE for i in cuts.indices])
+
+
+def first_pixel(off: np.ndarray, sizes: np.ndarray, scaled: np.ndarray, sources: np.ndarray) -> pd.DataFrame:
+    """The mean offset (N, 68, 2), in face sizes, and its standard error: a row for each group of faces or points."""
+    rows = {"all": offset_row(off, sizes)}
+    rows |= {part: offset_row(off[:, list(points)], sizes) for part, points in PARTS.items()}
+    for name, mask in (("scaled", scaled), ("not scaled", ~scaled)):
+        rows[name] = offset_row(off[mask], sizes[mask])
+        for source in np.unique(sources[mask]):
+            own = mask & (sources == source)
+            if own.sum() > 10:
+                rows[f"{name}, {source}"] = offset_row(off[own], sizes[own])
+    return pd.DataFrame(rows).T.astype({"faces": int})
+
+
+def offset_row(off: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
+    """Mean and standard error over the faces of their offsets (N, K, 2), in face sizes."""
+    row = {"faces": len(off), "size, pixels": sizes.mean()}
+    for axis, name in enumerate(("right", "down")):
+        own = off[..., axis].mean(axis=1)
+        for unit, values in (("pixels", own * sizes), ("%", 100 * own)):
+            row[f"{name}, {unit}"] = values.mean()
+            row[f"{name}, {unit}, error"] = values.std(ddof=1) / np.sqrt(len(off))
+    return row
+
+
+def fitted(columns: list[np.ndarray], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares of values on columns, and standard errors that allow for unequal noise (White, 1980)."""
+    matrix = np.stack(columns, axis=1)
+    inverse = np.linalg.inv(matrix.T @ matrix)
+    found = inverse @ matrix.T @ values
+    weighted = matrix * (values - matrix @ found)[:, None]
+    return found, np.sqrt(np.diag(inverse @ weighted.T @ weighted @ inverse))
+
+
+def trends(off: np.ndarray, sizes: np.ndarray, tilt: np.ndarray) -> pd.DataFrame:
+    """What the offset (N, 68, 2) depends on: the face's size in pixels, and how far it is tilted (N,) in radians."""
+    mean, rows = off.mean(axis=1), {}
+    for axis, name in enumerate(("right", "down")):
+        found, error = fitted([1 / sizes, np.full(len(sizes), 0.01)], mean[:, axis])
+        rows[f"{name}, by the face's size: constant, pixels"] = found[0], error[0]
+        rows[f"{name}, by the face's size: in proportion, %"] = found[1], error[1]
+    across = sizes * (mean * np.stack([np.cos(tilt), np.sin(tilt)], axis=1)).sum(axis=1)  # along the line of the eyes
+    found, error = fitted([np.cos(tilt), np.sin(tilt)], across)
+    rows |= {f"{name}, by the tilt, pixels": (found[i], error[i]) for i, name in enumerate(("right", "down"))}
+    return pd.DataFrame(rows, index=["estimate", "standard error"]).T
 
 
 def lattice_pitch(keypoints: np.ndarray) -> float:
@@ -40,8 +132,7 @@ def lattice_pitch(keypoints: np.ndarray) -> float:
 
 def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
     """Labels of the course minus answers, by parts of the face."""
-    predicted, labels = predict(model, frames.with_transform(SMALL_CROP))
-    off = 100 * (labels - predicted) / metrics.face_size(labels)[:, None, None]
+    off = 100 * relative_offsets(model, frames)
     rows = {part: off[:, list(points)].mean(axis=(0, 1)) for part, points in PARTS.items()}
     rows["all 68 points"] = off.mean(axis=(0, 1))
     large = frames.keypoints[metrics.face_size(frames.keypoints) > 90]  # on small faces rounding hides the lattice
@@ -50,29 +141,24 @@ def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
     return pd.DataFrame(rows, index=["right, % of the face", "down, % of the face"]).T
 
 
-def first_pixel(model, cuts: FaceCuts) -> pd.DataFrame:
-    """Published points of 300-W minus answers, along the row, by quarters of face size."""
-    predicted, labels = predict(model, cuts.with_transform(SMALL_CROP))
-    sizes = metrics.face_size(cuts.photo_keypoints[cuts.indices])
-    off = (labels - predicted)[..., 0].mean(axis=1) / metrics.face_size(labels) * sizes
-    published = off + 1  # ibug_300w.count_from_zero has taken it off
-    quarters = pd.qcut(sizes, 4, labels=[f"{name} quarter" for name in ("smallest", "second", "third", "largest")])
-    table = pd.DataFrame({"size, pixels": sizes, "right, pixels": published}).groupby(quarters, observed=True)
-    return table.mean().assign(**{"standard error": table["right, pixels"].sem()})
-
-
 def main() -> None:
     """Train, ask, write the tables."""
-    root = find_data().path
-    frames = FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training", in_memory=True)
-    cuts = splits(root)[0].training[1]
-    cuts, others = (cuts.subset(positions) for positions in person_split(cuts.photos, HELD_OUT, seed=1))
-    model, _ = run_recipe(replace(RECIPES["fast"].first, epochs=EPOCHS), cuts, progress=True)
-    for name, table in (
-        ("label_shift", course_shift(model, frames)),
-        ("first_pixel", first_pixel(model, others)),
+    data = find_data()
+    frames = FacialKeypointsDataset(
+        data.path / "training_frames_keypoints.csv", data.path / "training", in_memory=True
+    )
+    cuts = real_splits(data)[0].training[1]
+    cuts = cuts.centred(-cuts.label_shift)
+    off, model = offsets(cuts)
+    points = cuts.photo_keypoints[cuts.indices]
+    sizes, eyes = metrics.face_size(points), points[:, 45] - points[:, 36]
+    sources = np.array([cuts.names[index].split("/")[0].upper() for index in cuts.indices])
+    for name, label, table in (
+        ("first_pixel", "faces or points", first_pixel(off, sizes, was_scaled(cuts), sources)),
+        ("first_pixel_trends", "offset", trends(off, sizes, np.arctan2(eyes[:, 1], eyes[:, 0]))),
+        ("label_shift", "points", course_shift(model, frames)),
     ):
-        table.round(2).to_csv(RESULTS / f"{name}.csv", index_label="points" if name == "label_shift" else "faces")
+        table.round(2).to_csv(RESULTS / f"{name}.csv", index_label=label)
         print(table.round(2).to_string())
 
 
