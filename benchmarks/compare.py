@@ -9,6 +9,7 @@ Needs the real data and `pip install -r benchmarks/requirements.txt`. Trained an
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -172,7 +173,10 @@ ROWS = {
 
 
 def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[dict]]:
-    """One answer's rows of the table and of the error curves, for every test and kind of boxes."""
+    """One answer's rows of the table, and of the error curves, for every test and kind of boxes.
+
+    The table has two rows for each: on labels with their constant shift taken out, and on labels as published.
+    """
     answer, rows, curves = ROWS[name](split), [], []
     for (test_name, kind), found in boxes_of.items():
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
@@ -183,7 +187,11 @@ def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[d
         else:
             predicted, true = answer.ask(test, found)
         row = {"answer": name, "test": test_name, "boxes": kind if answer.sees_boxes else "none"}
-        rows.append(row | table_row(predicted, true, test.groups[hit], missed=int((~hit).sum())))
+        published = metrics.shifted(true, test.label_shift[hit])
+        rows += [
+            row | {"labels": labels} | table_row(predicted, points, test.groups[hit], missed=int((~hit).sum()))
+            for labels, points in (("centred", true), ("as published", published))
+        ]
         errors = np.append(metrics.nme(predicted, true), np.full((~hit).sum(), np.inf))
         reached = 100 * np.percentile(errors, PERCENT, method="lower")
         curves += [
@@ -195,7 +203,8 @@ def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[d
 def write(rows: list[dict], curves: list[dict]) -> None:
     """The table and the error curves; rows measured before and not now stay in the files."""
     keys = ["answer", "test", "boxes"]
-    merge_rows(pd.DataFrame(rows).round(3), RESULTS / "comparison.csv", keys, ROWS)
+    table = pd.DataFrame(rows).round(3).assign(measured=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
+    merge_rows(table, RESULTS / "comparison.csv", [*keys, "labels"], ROWS)
     merge_rows(pd.DataFrame(curves).round(3), RESULTS / "error_curves.csv", [*keys, "faces %"], ROWS)
 
 
@@ -217,7 +226,9 @@ def main() -> None:
         for name in args.rows:
             rows, curves = measure(name, split, found)
             write(rows, curves)
-            print(pd.DataFrame(rows).to_string(columns=["answer", "test", "boxes", "NME %", "failures at 8 %"]))
+            print(
+                pd.DataFrame(rows).to_string(columns=["answer", "test", "boxes", "labels", "NME %", "failures at 8 %"])
+            )
 
 
 if __name__ == "__main__":

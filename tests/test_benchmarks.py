@@ -6,13 +6,13 @@ from torch import nn
 
 from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
-from benchmarks.compare import main, measure, network, tree_input
+from benchmarks.compare import ROWS, Answer, main, measure, network, tree_input
 from data_load import FacialKeypointsDataset
 from data_sets.find import DataFolder, Kind
 from data_sets.splits import HeldOut, Split
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
-from recipes import PARTS_OF_128
+from recipes import FACE_CROP, PARTS_OF_128
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,24 @@ def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
     assert curves[0]["NME % at most"] == pytest.approx(100 * min(errors), rel=1e-3)
 
 
+def test_every_answer_is_measured_on_centred_labels_and_on_those_published(frames, monkeypatch):
+    def knows_all(test, boxes):
+        true = np.stack([sample["keypoints"].numpy() for sample in test.crops(boxes, FACE_CROP)])
+        return true, true
+
+    monkeypatch.setitem(ROWS, "mean face", lambda _: Answer(knows_all))
+    test = frames.subset(range(5, 11)).centred((0.03, 0.04))
+    split = Split("all", "", (test, test), {"official": HeldOut((test,), test.people)})
+    (centred, published), curves = measure(
+        "mean face", split, {("official", "exact"): split.tests["official"].exact_boxes()}
+    )
+    assert (centred["labels"], published["labels"]) == ("centred", "as published")
+    true = frames.keypoints[5:11]
+    expected = 0.05 * np.sqrt(np.ptp(true, axis=1).prod(axis=1)) / np.linalg.norm(true[:, 36] - true[:, 45], axis=1)
+    assert centred["NME %"] == 0 == curves[-1]["NME % at most"]
+    assert published["NME %"] == pytest.approx(100 * expected.mean(), rel=1e-4)
+
+
 def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(frames, monkeypatch):
     points = frames[3]["keypoints"]
     box = tight_box(points)
@@ -76,7 +94,7 @@ def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(fra
         return np.linalg.norm(found - true, axis=1).mean() / np.linalg.norm(true[36] - true[45])
 
     for name, looks in (("accurate", 1), ("accurate, second look", 2)):
-        ((row,), _) = measure(name, split, boxes)
+        ((row, _), _) = measure(name, split, boxes)
         assert row["NME %"] == pytest.approx(100 * np.mean([error(k["keypoints"], looks) for k in test]), rel=1e-3)
 
 
