@@ -12,7 +12,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from data_sets.find import Kind, find_data
 from train import SAVED_MODELS
-from training.device import best_device, has_fast_bfloat16
+from training.device import best_device, has_fast_bfloat16, keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ def start() -> Session:
     speed = "with bfloat16" if has_fast_bfloat16(device) else "float32"
     print(f"Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}")
     print(f"device: {device}, {torch.get_num_threads()} threads, {speed}")
+    if keep_freed_memory():
+        print("memory: this kernel keeps what it frees for the next batch and trains faster")
     print(f"data: {data.about}")
     print("run: QUICK=1, a few batches only; the numbers mean nothing" if quick else "run: in full")
     # A quick run must not replace the weights of a full one.

@@ -18,7 +18,8 @@ from data_sets.find import find_data
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
 from recipes import RECIPES, Recipe
-from training.checkpoints import delete, stage_checkpoints
+from training.checkpoints import delete_checkpoints, stage_checkpoints
+from training.device import keep_freed_memory
 from training.loop import evaluate, fit
 from training.weights import network_name, save_model
 
@@ -38,7 +39,7 @@ def run_recipe(
     parts = training if isinstance(training, tuple) else (training,)
     paths = stage_checkpoints(recipe, checkpoint) if checkpoint else [None] * len(recipe.stages)
     if checkpoint and not paths[0].is_file():
-        delete(paths)  # a second stage that is left alone went on from another first one
+        delete_checkpoints(recipe, checkpoint)  # a second stage without its first continued another run
     for stage, path in zip(recipe.stages, paths, strict=True):
         data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
         held_out = validation and validation.with_transform(stage.transform)
@@ -63,7 +64,7 @@ def train_and_save(
     if len(history) < recipe.total_epochs:
         return None
     save_model(model, path, recipe.expects, dtype)
-    delete(stage_checkpoints(recipe, path))
+    delete_checkpoints(recipe, path)
     return model
 
 
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="weights file (default: in saved_models/, named after all this)")
     args = parser.parse_args()
+    keep_freed_memory()
     recipe = RECIPES[args.recipe]
     recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
     output = args.output or default_output(args.recipe, recipe, args.seed)

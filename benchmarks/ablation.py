@@ -29,6 +29,7 @@ from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
 from recipes import AFFINE, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
+from training.device import keep_freed_memory
 from training.loop import OPTIMIZERS, fit, predict
 from training.losses import SpreadLoss
 from transfer.networks import with_mirror_image
@@ -225,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     args = parser.parse_args()
+    keep_freed_memory()
     frames, cuts = real_splits(find_data())[1].training
     frames, people = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT, seed=1))
     cuts, photos = (cuts.subset(positions) for positions in person_split(cuts.photos, HELD_OUT, seed=1))

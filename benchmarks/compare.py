@@ -31,6 +31,7 @@ from facial_keypoints.pipeline import FacePipeline
 from protocol import boxes, table_row
 from recipes import FACE_CROP, RECIPES
 from train import SAVED_MODELS, train_and_save
+from training.device import keep_freed_memory
 from training.export import TorchNetwork
 from training.loop import predict
 from training.weights import load_model
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
+    keep_freed_memory()
     data = find_data()
     print(f"data: {data.about}")
     detector = HaarDetector()

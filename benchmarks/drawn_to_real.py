@@ -20,6 +20,7 @@ from data_sets.drawn_faces import write_dataset
 from data_sets.find import find_data
 from recipes import FACE_CROP, RECIPES
 from train import run_recipe
+from training.device import keep_freed_memory
 from training.loop import mean_face, predict
 
 NUM_TRAINING, NUM_TEST, EPOCHS = 960, 96, 30
@@ -27,6 +28,7 @@ NUM_TRAINING, NUM_TEST, EPOCHS = 960, 96, 30
 
 def main() -> None:
     """Train on drawn faces, measure on real ones, write the table."""
+    keep_freed_memory()
     data = find_data()
     real_training, _, real_test = course_data(data.path)
     print(f"real data: {data.about}")

@@ -33,6 +33,7 @@ from data_sets.splits import real_splits
 from facial_keypoints.schemes import NUM_KEYPOINTS, PARTS
 from recipes import PARTS_OF_128, RECIPES, SMALL_CROP, face_input
 from train import run_recipe
+from training.device import keep_freed_memory
 from training.loop import predict
 from transfer.networks import MirrorAveraged
 from transforms import RandomAffine
@@ -143,6 +144,7 @@ def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
 
 def main() -> None:
     """Train, ask, write the tables."""
+    keep_freed_memory()
     data = find_data()
     frames = FacialKeypointsDataset(
         data.path / "training_frames_keypoints.csv", data.path / "training", in_memory=True

@@ -24,7 +24,7 @@ from data_load import FacialKeypointsDataset
 from data_sets.find import find_data
 from models import Net
 from recipes import WHOLE_FRAME_TRAINING
-from training.device import best_device, has_fast_bfloat16
+from training.device import best_device, has_fast_bfloat16, keep_freed_memory
 from training.loop import fit
 
 BATCH_SIZE = 64
@@ -91,6 +91,7 @@ def main() -> None:
     data = find_data()
     print(f"data: {data.about}")
     course = COURSE_IMAGES / course_way(data.path)
+    keep_freed_memory()
     decoding, seconds = our_way(data.path)
     ours = OUR_IMAGES / seconds
     precision = "bfloat16" if has_fast_bfloat16(best_device()) else "float32"

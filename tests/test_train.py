@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, SureNet, initialize
 from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
 from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
-from training.loop import evaluate, fit, predict
+from training.device import memory_format
+from training.loop import evaluate, fit, one_cycle_schedule, predict
 from training.losses import LOSSES, SpreadLoss
 
 
@@ -216,6 +218,66 @@ def test_without_validation_data_the_last_weights_stay(eight):
     fit(plain, eight, eight, loss="mse", lr=1e-3, epochs=3, batch_size=4)
     assert history.columns.tolist() == ["epoch", "training loss", "seconds"]
     torch.testing.assert_close(model.state_dict(), plain.state_dict())  # whose loss fell to the end
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(validated, eight):
+    model = small_model()
+    with pytest.raises(DataError, match=r"epoch 1: the training loss is (nan|inf).*; try a lower learning rate"):
+        fit(model, eight, eight if validated else None, "mse", "sgd", lr=1e30, epochs=2, batch_size=2)
+    torch.testing.assert_close(model.state_dict(), small_model().state_dict())  # as the sentence says
+
+
+def test_weights_that_the_last_step_spoilt_are_noticed_without_validation(eight, tmp_path):
+    """The loss of the only batch is finite; it is computed before the step."""
+    model, checkpoint = small_model(), tmp_path / "run.checkpoint"
+
+    def steep(predicted, true):
+        return 1e6 * nn.functional.mse_loss(predicted, true)
+
+    with pytest.raises(DataError, match="epoch 1: the weights are no longer finite"):
+        fit(model, eight, None, steep, "sgd", lr=1e38, epochs=1, batch_size=8, checkpoint=checkpoint)
+    assert all(values.isfinite().all() for values in model.state_dict().values()) and not checkpoint.exists()
+
+
+class SpoiltLoss(InterruptedLoss):
+    """A loss that is not a number at one of its calls."""
+
+    def __call__(self, predicted, true):
+        self.calls += 1
+        return self.loss(predicted, true) * (float("nan") if self.calls == self.at else 1)
+
+
+def test_a_validation_loss_that_is_not_finite_keeps_the_best_weights_so_far(eight):
+    model, plain = small_model(), small_model()
+    with pytest.raises(DataError, match="epoch 3: the validation loss is nan.*left with the best weights so far"):
+        fit(model, eight, eight, SpoiltLoss(at=6), lr=1e-3, epochs=4, batch_size=8)
+    fit(plain, eight, None, "mse", lr=1e-3, epochs=2, batch_size=8)
+    torch.testing.assert_close(model.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "key", "expected"),
+    [
+        (partial(torch.optim.SGD, momentum=0.7), "momentum", 0.7),
+        (partial(torch.optim.RMSprop, momentum=0.0), "momentum", 0.0),
+        (torch.optim.AdamW, "betas", (0.95, 0.999)),
+    ],
+)
+def test_one_cycle_leaves_momentum_as_given_and_moves_adams_first_beta(optimizer, key, expected):
+    made = optimizer(small_model().parameters(), lr=0.1)
+    one_cycle_schedule(made, 0.1, 10)
+    assert made.param_groups[0][key] == expected
+
+
+def test_channels_last_is_left_out_on_apples_backend():
+    formats = [memory_format(torch.device(name)) for name in ("cpu", "cuda", "mps")]
+    assert formats == [torch.channels_last, torch.channels_last, torch.contiguous_format]
+
+
+def test_training_leaves_the_memory_of_the_process_alone(eight, monkeypatch):
+    monkeypatch.setattr("training.device.ctypes", None)  # without which malloc cannot be told anything
+    fit(small_model(), eight, epochs=1)
 
 
 def test_the_spread_loss_is_least_for_the_distribution_that_the_points_come_from():

@@ -9,11 +9,14 @@ from recipes import Recipe
 from training.weights import write_atomically
 
 
-def _asked(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
-    """What tells a run from others, in words: its settings, and of its data the size and the first batch's numbers."""
+def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
+    """The settings by which a run knows its own checkpoint, as text: `numbers` are fit's arguments, seed among them.
+
+    The training data is known by its size and by two numbers of its first batch.
+    """
     torch.manual_seed(numbers["seed"])
     batch = next(iter(loader))
-    asked = {
+    settings = {
         "network": type(model).__name__,
         "loss": loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__),
         "optimizer": type(optimizer).__name__,
@@ -22,37 +25,41 @@ def _asked(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
         "training samples": len(loader.dataset),
         "first batch": f"{batch['image'].std():.4g} and {batch['keypoints'].mean():.4g}",
     }
-    return {name: str(value) for name, value in asked.items()}
+    return {name: str(value) for name, value in settings.items()}
 
 
-class _Run:
-    """What must survive an interruption: weights, optimiser, schedule, history and the best weights so far."""
+class TrainingState:
+    """What must survive an interruption: weights, optimiser, schedule, history and the best weights so far.
 
-    def __init__(self, model, optimizer, scheduler, checkpoint, asked):
+    With a `checkpoint` path it is saved after every epoch, and read back at the start if the file exists.
+    Raises DataError for a file that is damaged or has other `settings` (run_settings).
+    """
+
+    def __init__(self, model, optimizer, scheduler, checkpoint, settings):
         self.parts = {"weights": model, "optimizer": optimizer}
         if scheduler:
             self.parts["scheduler"] = scheduler
-        self.checkpoint, self.asked = checkpoint, asked
+        self.checkpoint, self.settings = checkpoint, settings
         self.history, self.best_weights = [], _copy(model.state_dict())
         if checkpoint and Path(checkpoint).exists():
             self._resume()
 
-    def finish_epoch(self, row):
+    def finish_epoch(self, row: dict) -> None:
+        """Add an epoch's row to the history; its weights are the best if no validation loss was lower."""
         losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without any the last is the best
         if losses[-1] <= min(losses):
             self.best_weights = _copy(self.parts["weights"].state_dict())
         self.history.append(row)
         if self.checkpoint:
             state = {name: part.state_dict() for name, part in self.parts.items()}
-            state |= {"history": self.history, "best_weights": self.best_weights, "asked": self.asked}
+            state |= {"history": self.history, "best_weights": self.best_weights, "settings": self.settings}
             write_atomically(state, self.checkpoint)
 
     def _resume(self):
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            was = state["asked"]
-            if other := [f"{name} {was[name]}, not {now}" for name, now in self.asked.items() if was[name] != now]:
-                raise ValueError("; ".join(other))
+            if differences := _differences(state["settings"], self.settings):
+                raise ValueError(differences)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             self.history, self.best_weights = state["history"], state["best_weights"]
@@ -61,16 +68,20 @@ class _Run:
             raise DataError(f"{self.checkpoint}: not a checkpoint of this run ({reason}); delete it") from None
 
 
+def _differences(saved: dict[str, str], asked: dict[str, str]) -> str:
+    return "; ".join(f"{name} {saved[name]}, not {asked[name]}" for name in asked if saved[name] != asked[name])
+
+
 def _copy(weights):
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
 def stage_checkpoints(recipe: Recipe, path: str | Path) -> list[Path]:
-    """Of each stage: `path` with the ending .checkpoint, then .2.checkpoint."""
+    """The checkpoint of each stage: `path` with the ending .checkpoint, then .2.checkpoint."""
     return [Path(path).with_suffix(f"{end}.checkpoint") for end in ("", ".2")[: len(recipe.stages)]]
 
 
-def delete(files: list[Path]) -> None:
-    """Those that are there."""
-    for file in files:
+def delete_checkpoints(recipe: Recipe, path: str | Path) -> None:
+    """Delete the checkpoints of the recipe's stages that exist."""
+    for file in stage_checkpoints(recipe, path):
         file.unlink(missing_ok=True)

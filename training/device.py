@@ -22,16 +22,17 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next batch, for the rest of the process (Linux; elsewhere nothing).
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory for the next batch, for the rest of the process; returns whether it does.
 
-    glibc gives large blocks back to the system at once, so that every batch pays for fresh pages: 40 % of the
-    time that training Net takes on two cores.
+    glibc gives large blocks back to the system at once, so that training on the CPU pays for fresh pages with every
+    batch. Only where training is all that the process does: it never becomes smaller again. Nothing is done for
+    a GPU and where there is no glibc (anywhere but on Linux).
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
+    if best_device().type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -39,7 +40,12 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """channels_last, the fastest for convolutions, on CPU and CUDA; on Apple's MPS batch norm has crashed with it."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
 def to_device(batch: dict, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and keypoints of a batch on the device; channels_last suits convolution kernels best."""
-    images = batch["image"].to(device, memory_format=torch.channels_last, non_blocking=True)
+    """Images and keypoints of a batch on the device; from pinned memory they are copied while a GPU computes."""
+    images = batch["image"].to(device, memory_format=memory_format(device), non_blocking=True)
     return images, batch["keypoints"].to(device, non_blocking=True)

@@ -1,5 +1,6 @@
 """The training loop, prediction and evaluation."""
 
+import math
 import time
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import metrics
+from facial_keypoints.images import DataError
 from facial_keypoints.network import mirror_averaged
 from recipes import EXPECTS
-from training.checkpoints import _asked, _Run
-from training.device import autocast, best_device, keep_freed_memory, to_device
+from training.checkpoints import TrainingState, run_settings
+from training.device import autocast, best_device, memory_format, to_device
 from training.export import TorchNetwork
 from training.losses import LOSSES
 from transforms import Normalize
@@ -27,12 +29,14 @@ OPTIMIZERS = {
     "sgd": torch.optim.SGD,
 }
 
+LOSS_COLUMNS = ("training loss", "validation loss")
+
 
 def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress=False) -> float:
     """One pass over the training data; returns the mean loss per coordinate."""
     device = next(model.parameters()).device
     model.train()
-    total = 0.0
+    total = torch.zeros((), device=device)  # read once, at the end: reading makes a GPU wait
     for batch in tqdm(loader, leave=False, disable=not progress):
         images, keypoints = to_device(batch, device)
         with autocast(device):
@@ -43,8 +47,8 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress
         optimizer.step()
         if scheduler:
             scheduler.step()
-        total += loss.item() * len(images)
-    return total / len(loader.dataset)
+        total += loss.detach() * len(images)
+    return total.item() / len(loader.dataset)
 
 
 def predict(model: nn.Module, dataset, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +91,27 @@ def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -
     return row | ({"validation NME %": 100 * float(error(predicted, true).mean())} if error else {})
 
 
+def one_cycle_schedule(optimizer: torch.optim.Optimizer, lr: float, steps: int) -> OneCycleLR:
+    """The rate rises to lr and falls to zero within `steps` (Smith and Topin, arXiv:1708.07120).
+
+    The first beta of Adam and AdamW falls from 0.95 to 0.85 and rises again; other optimisers keep their momentum.
+    """
+    return OneCycleLR(optimizer, lr, total_steps=steps, cycle_momentum="betas" in optimizer.defaults)
+
+
+def check_finite(row: dict, model: nn.Module) -> None:
+    """Raises DataError if a loss of this epoch, or any weight after its last step, is not a finite number."""
+    wrong = [f"the {name} is {row[name]}" for name in LOSS_COLUMNS if not math.isfinite(row.get(name, 0.0))]
+    if not wrong and not all(values.isfinite().all() for values in model.state_dict().values()):
+        wrong = ["the weights are no longer finite"]
+    if wrong:
+        kept = "best weights so far" if row["epoch"] > 1 else "weights it started with"
+        raise DataError(
+            f"epoch {row['epoch']}: {' and '.join(wrong)}; try a lower learning rate, and check that all images and "
+            f"keypoints are finite numbers (the network is left with the {kept})"
+        )
+
+
 def print_epoch(row: dict) -> None:
     """One line for one epoch."""
     parts = [f"epoch {row['epoch']:3d}", f"training loss {row['training loss']:.4g}"]
@@ -118,36 +143,39 @@ def fit(
 
     Without validation data the last weights stay: a run whose length was chosen before needs nobody to choose.
     loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
-    made for this model; one_cycle lets the rate rise to lr and fall to zero within the run (Smith and Topin,
-    arXiv:1708.07120). With a `checkpoint` path every epoch is saved, and the same call goes on where it
-    stopped (DataError for another call's); the result is that of an uninterrupted run: (seed, epoch) seeds each epoch.
-    Ctrl-C ends training early and keeps the best weights so far. `progress` draws a bar (not in notebooks).
+    made for this model; one_cycle: see one_cycle_schedule. With a `checkpoint` path every epoch is saved, and the
+    same call goes on where it stopped (DataError for another call's); the result is that of an uninterrupted run:
+    (seed, epoch) seeds each epoch. Ctrl-C ends training early and keeps the best weights so far; so does a loss that
+    is not finite, with a DataError. `progress` draws a bar (not in notebooks).
     error: NME per face of (predicted, true), (N,); None for points that have no eye corners; print_every: epochs.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """
-    keep_freed_memory()
-    model.to(device or best_device(), memory_format=torch.channels_last)
+    device = torch.device(device or best_device())
+    model.to(device, memory_format=memory_format(device))
     loss_function = LOSSES[loss]() if isinstance(loss, str) else loss
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
-    loader = DataLoader(training_data, batch_size, shuffle=True)
-    scheduler = OneCycleLR(optimizer, lr, total_steps=epochs * len(loader)) if one_cycle else None
-    asked = checkpoint and _asked(model, optimizer, loader, loss, lr=lr, epochs=epochs, one_cycle=one_cycle, seed=seed)
-    run = _Run(model, optimizer, scheduler, checkpoint, asked)
+    loader = DataLoader(training_data, batch_size, shuffle=True, pin_memory=device.type == "cuda")
+    scheduler = one_cycle_schedule(optimizer, lr, epochs * len(loader)) if one_cycle else None
+    numbers = {"lr": lr, "epochs": epochs, "one_cycle": one_cycle, "seed": seed}
+    settings = run_settings(model, optimizer, loader, loss, **numbers) if checkpoint else {}
+    state = TrainingState(model, optimizer, scheduler, checkpoint, settings)
     try:
-        for epoch in range(len(run.history) + 1, epochs + 1):
+        for epoch in range(len(state.history) + 1, epochs + 1):
             torch.manual_seed(1_000_003 * seed + epoch)
             start = time.perf_counter()
             training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress)
             row = {"epoch": epoch, "training loss": training_loss}
             row |= validate(model, validation_data, loss_function, error, batch_size)
             row["seconds"] = time.perf_counter() - start
-            run.finish_epoch(row)
+            check_finite(row, model)
+            state.finish_epoch(row)
             if epoch % print_every == 0 or epoch == epochs:
                 print_epoch(row)
     except KeyboardInterrupt:
-        kept = f"; {checkpoint} holds them, the same call goes on" if checkpoint and run.history else ""
-        print(f"\ninterrupted: {len(run.history)} of {epochs} epochs are done{kept}")
-    model.load_state_dict(run.best_weights)
-    return pd.DataFrame(run.history)
+        kept = f"; {checkpoint} holds them, the same call goes on" if checkpoint and state.history else ""
+        print(f"\ninterrupted: {len(state.history)} of {epochs} epochs are done{kept}")
+    finally:
+        model.load_state_dict(state.best_weights)
+    return pd.DataFrame(state.history)
