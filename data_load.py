@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from facial_keypoints.images import DataError, read_image
+from facial_keypoints.schemes import default_scheme
 from metrics import shifted
 
 
@@ -76,17 +77,22 @@ class KeypointsDataset(Dataset):
     """Pictures with keypoints: what every data set here has in common.
 
     names: files below root_dir; keypoints: (N, K, 2); places: where each entry is written ("file: row 3 (...)"),
-    for error sentences; boxes: (N, 4) or None; label_shift: (N, 2), what `centred` took out of the labels.
-    With in_memory=True each picture is decoded once and kept.
-    Raises DataError that names place and file for a missing, unreadable or cut-off image.
+    for error sentences; boxes: (N, 4) or None; scheme: which points they are, see schemes.default_scheme for None;
+    label_shift: (N, 2), what `centred` took out of the labels. With in_memory=True each picture is decoded once and
+    kept. Raises DataError that names place and file for a missing, unreadable or cut-off image, and for another
+    number of points than the scheme's.
     """
 
-    def __init__(self, names, keypoints, root_dir, places, transform=None, in_memory=False, boxes=None):
+    def __init__(self, names, keypoints, root_dir, places, transform=None, in_memory=False, boxes=None, scheme=None):
         self.names, self.keypoints, self.boxes = list(names), keypoints, boxes
         self.root_dir, self.places, self.transform = Path(root_dir), places, transform
         self.images = {} if in_memory else None
         self.label_shift = np.zeros((len(self.names), 2), np.float32)
         self.indices = np.arange(len(self.names))
+        self.scheme = scheme or default_scheme(keypoints.shape[1])
+        if keypoints.shape[1] not in (0, self.scheme.num_points):  # a test file has none
+            count, name = keypoints.shape[1], self.scheme.name
+            raise DataError(f"{places[0]}: {count} keypoints, but the scheme {name} has {self.scheme.num_points}")
         for name, place in zip(self.names, places, strict=True):
             if not (self.root_dir / name).is_file():
                 raise DataError(f"{place}: {self.root_dir / name} is missing")
@@ -149,10 +155,10 @@ class FacialKeypointsDataset(KeypointsDataset):
     each. Raises DataError that names the CSV file and the row for a bad row or a missing, unreadable or cut-off image.
     """
 
-    def __init__(self, csv_file, root_dir, transform=None, in_memory=False, person=person_of_frame):
+    def __init__(self, csv_file, root_dir, transform=None, in_memory=False, person=person_of_frame, scheme=None):
         names, keypoints, people = read_keypoints(csv_file)
         places = [f'{csv_file}: row {number} ("{name}")' for number, name in enumerate(names, start=1)]
-        super().__init__(names, keypoints, root_dir, places, transform, in_memory)
+        super().__init__(names, keypoints, root_dir, places, transform, in_memory, scheme=scheme)
         self._people = np.array(people or [person(name) if person else name for name in names])
 
     @property

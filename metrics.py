@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from facial_keypoints.schemes import EYE_CORNERS, PARTS
+from facial_keypoints.schemes import IBUG_68, Scheme
 
 
 def mse(predicted: np.ndarray, true: np.ndarray) -> float:
@@ -40,17 +40,24 @@ def mean_distance(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(distances(predicted, true).mean())
 
 
-def interocular(true: np.ndarray, eye_corners: tuple = EYE_CORNERS) -> np.ndarray:  # (N,)
-    """Distance of the outer eye corners, points 36 and 45 of the 68; other schemes name theirs."""
-    return np.linalg.norm(true[:, eye_corners[0]] - true[:, eye_corners[1]], axis=-1)
+def ruler_length(true: np.ndarray, scheme: Scheme = IBUG_68) -> np.ndarray:  # (N,)
+    """The unit of `nme`: the distance of the scheme's ruler, by default of the outer eye corners, points 36 and 45.
+
+    Without a ruler it is `face_size`. Raises DataError for another number of points than the scheme's.
+    """
+    scheme.check(true)
+    if scheme.ruler is None:
+        return face_size(true)
+    one, other = scheme.ruler
+    return np.linalg.norm(true[:, one] - true[:, other], axis=-1)
 
 
-def nme(predicted: np.ndarray, true: np.ndarray, eye_corners: tuple = EYE_CORNERS) -> np.ndarray:  # (N,)
+def nme(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -> np.ndarray:  # (N,)
     """Normalised mean error: mean distance over the outer-eye-corner distance (Sagonas et al. 2013, section 4).
 
-    The same in any units and under any similarity transform of both arrays.
+    The same in any units and under any similarity transform of both arrays. Other schemes: see `ruler_length`.
     """
-    return distances(predicted, true).mean(axis=1) / interocular(true, eye_corners)
+    return distances(predicted, true).mean(axis=1) / ruler_length(true, scheme)
 
 
 def face_size(keypoints: np.ndarray) -> np.ndarray:  # (N,)
@@ -87,15 +94,15 @@ def auc(errors: np.ndarray, up_to: float = 0.08) -> float:
     return float(np.clip(1 - errors / up_to, 0, None).mean())
 
 
-def errors_by_part(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """NME of each face part (jaw, brows, nose, eyes, mouth), averaged over the faces."""
-    relative = distances(predicted, true) / interocular(true)[:, None]
-    return {part: float(relative[:, list(points)].mean()) for part, points in PARTS.items()}
+def errors_by_part(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -> dict[str, float]:
+    """NME of each part of the scheme (jaw, brows, nose, eyes, mouth), averaged over the faces."""
+    relative = distances(predicted, true) / ruler_length(true, scheme)[:, None]
+    return {part: float(relative[:, list(points)].mean()) for part, points in scheme.parts.items()}
 
 
-def summary(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """The row of a table: keypoints in pixels, errors in percent of the outer-eye-corner distance."""
-    errors = nme(predicted, true)
+def summary(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -> dict[str, float]:
+    """The row of a table: keypoints in pixels, errors in percent of `ruler_length`."""
+    errors = nme(predicted, true, scheme)
     return {
         "NME %": 100 * float(errors.mean()),
         "median %": 100 * float(np.median(errors)),

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from facial_keypoints.schemes import NUM_KEYPOINTS
+from facial_keypoints.schemes import IBUG_68
 from heatmaps import points_and_covariance, soft_argmax
 
 
@@ -14,7 +14,7 @@ class Net(nn.Module):
     arXiv:1710.00977, table 1), with the layer sizes of the coursework.
     """
 
-    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+    def __init__(self, num_keypoints: int = IBUG_68.num_points):
         super().__init__()
         self.num_keypoints = num_keypoints
         self.conv1 = nn.Conv2d(1, 16, 7)  # 224 -> 218, pooled 109
@@ -45,7 +45,7 @@ class BatchNormNet(nn.Module):
     Batch norm: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167.
     """
 
-    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+    def __init__(self, num_keypoints: int = IBUG_68.num_points):
         super().__init__()
         self.num_keypoints = num_keypoints
         self.conv1, self.norm1 = nn.Conv2d(1, 32, 5), nn.BatchNorm2d(32)  # 224 -> 220, pooled 110
@@ -144,7 +144,7 @@ class HeatmapNet(nn.Module):
     the fine maps back in (Newell et al., arXiv:1603.06937, section 3.1).
     """
 
-    def __init__(self, num_keypoints: int = NUM_KEYPOINTS, width: int = 32):
+    def __init__(self, num_keypoints: int = IBUG_68.num_points, width: int = 32):
         super().__init__()
         self.num_keypoints = num_keypoints
         a, b, c, d = width, 2 * width, 3 * width, 4 * width
@@ -211,7 +211,7 @@ class AccurateNet(SureNet):
 
     mirror_shift = 2
 
-    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+    def __init__(self, num_keypoints: int = IBUG_68.num_points):
         super().__init__(num_keypoints, width=48)
 
 
@@ -220,7 +220,7 @@ class FastNet(SureNet):
 
     breadth = 3
 
-    def __init__(self, num_keypoints: int = NUM_KEYPOINTS):
+    def __init__(self, num_keypoints: int = IBUG_68.num_points):
         super().__init__(num_keypoints, width=16)
 
 

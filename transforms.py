@@ -1,5 +1,7 @@
 """The transforms: callable classes sample -> sample, the random ones seeded by torch's generator."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from facial_keypoints.geometry import (
     transform_points,
     warp,
 )
-from facial_keypoints.schemes import MIRROR
+from facial_keypoints.schemes import IBUG_68, Scheme
 
 
 def moved(sample: dict, image, keypoints) -> dict:
@@ -121,36 +123,44 @@ def normal(sigma: float) -> float:
     return sigma * torch.randn(()).item()
 
 
-def warp_sample(sample: dict, matrix: np.ndarray, size: tuple, mirrored: bool = False, mirror_table=MIRROR) -> dict:
-    """Move image and keypoints by the same 2x3 matrix; `mirrored` renames left and right points by the table."""
-    keypoints = transform_points(matrix, sample["keypoints"])
-    return moved(sample, warp(sample["image"], matrix, size), keypoints[mirror_table] if mirrored else keypoints)
+def warp_sample(sample: dict, matrix: np.ndarray, size: tuple) -> dict:
+    """Move image and keypoints by the same 2x3 matrix."""
+    return moved(sample, warp(sample["image"], matrix, size), transform_points(matrix, sample["keypoints"]))
 
 
+@dataclass(frozen=True)
 class RandomAffine:
     """Random rotation, scale, shift and mirror image, in one warp.
 
     rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
-    size; mirror: probability, with the mirror table of the points' scheme (68 points unless another is given).
-    Draws beyond two sigma are cut off, so that hardly any point leaves the crop.
+    size; mirror: probability; scheme: of the points, without a mirror table there are no mirror images. Draws beyond
+    two sigma are cut off, so that hardly any point leaves the crop. Raises DataError for points of another scheme.
     """
 
-    def __init__(self, rotation=8.0, scale=0.06, shift=0.03, mirror=0.5, mirror_table=MIRROR):
-        self.rotation, self.scale, self.shift, self.mirror = rotation, scale, shift, mirror
-        self.mirror_table = mirror_table
+    rotation: float = 8.0
+    scale: float = 0.06
+    shift: float = 0.03
+    mirror: float = 0.5
+    scheme: Scheme = IBUG_68
 
     def draw(self, width: int, height: int) -> tuple[np.ndarray, bool]:
         """One random 2x3 matrix for a picture of this size, and whether it mirrors."""
         angle, log_scale, dx, dy = torch.randn(4).clamp(-2, 2).tolist()
         shift = (dx * self.shift * width, dy * self.shift * height)
         matrix = similarity_matrix(angle * self.rotation, np.exp(log_scale * self.scale), shift, (width, height))
-        mirrored = uniform(0, 1) < self.mirror
+        mirrored = uniform(0, 1) < self.mirror and self.scheme.mirror is not None
         return (compose(matrix, mirror_matrix(width)) if mirrored else matrix), mirrored
 
     def __call__(self, sample):
         height, width = sample["image"].shape[:2]
-        matrix, mirrored = self.draw(width, height)
-        return warp_sample(sample, matrix, (width, height), mirrored, self.mirror_table)
+        return self.warp(sample, np.eye(2, 3), (width, height))
+
+    def warp(self, sample: dict, matrix: np.ndarray, size: tuple) -> dict:
+        """The sample warped by a 2x3 matrix into size (w, h) and then at random, both in one step."""
+        self.scheme.check(sample["keypoints"])
+        random_matrix, mirrored = self.draw(*size)
+        sample = warp_sample(sample, compose(random_matrix, matrix), size)
+        return sample | {"keypoints": self.scheme.swap_sides(sample["keypoints"])} if mirrored else sample
 
 
 class FaceCrop:
@@ -166,10 +176,7 @@ class FaceCrop:
     def __call__(self, sample):
         box = sample["box"] if "box" in sample else tight_box(sample["keypoints"])
         matrix, size = crop_matrix(box, self.size, self.margin), (self.size, self.size)
-        if not self.affine:
-            return warp_sample(sample, matrix, size)
-        random_matrix, mirrored = self.affine.draw(*size)
-        return warp_sample(sample, compose(random_matrix, matrix), size, mirrored, self.affine.mirror_table)
+        return self.affine.warp(sample, matrix, size) if self.affine else warp_sample(sample, matrix, size)
 
 
 def to_gray_levels(image: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 import metrics
 from facial_keypoints.geometry import tight_box
-from facial_keypoints.schemes import CONTOURS
+from facial_keypoints.schemes import IBUG_68, Scheme
 
 TRUE, PREDICTED, BOX = "lime", "magenta", "red"  # those of facial_keypoints.drawing
 
@@ -85,19 +85,24 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
     return _finish(figure)
 
 
-def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, contours: dict = CONTOURS) -> Figure:
-    """The face, its points joined to contours (those of the 68 points by default) and numbered from 0.
+def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, scheme: Scheme = IBUG_68) -> Figure:
+    """The face, its points joined to the scheme's contours and numbered from 0.
 
     Numbers stand outside of their contour, those of a contour within another one (the inner lips) inside of it.
+    Points that are on no contour are shown as well.
     """
+    scheme.check(keypoints)
+    contours = {name: list(points) for name, points in scheme.contours.items()}
+    contours |= {f"point {n}": [n] for n in set(range(scheme.num_points)).difference(*contours.values())}
     figure, ax = plt.subplots(figsize=(7.5, 7.5))
     ax.imshow(image, alpha=0.6)
     for name, points in contours.items():
         ax.plot(*keypoints[points].T, ".-", color=TRUE, linewidth=1, markersize=5)
-        middle = keypoints.mean(axis=0) if points[0] != points[-1] else keypoints[points].mean(axis=0)
+        closed = len(points) > 1 and points[0] == points[-1]
+        middle = keypoints[points].mean(axis=0) if closed else keypoints.mean(axis=0)
         for number in dict.fromkeys(points):
             out = keypoints[number] - middle
-            out *= (-8 if name.startswith("inner") else 8) / np.linalg.norm(out)
+            out *= (-8 if name.startswith("inner") else 8) / max(np.linalg.norm(out), 1e-6)
             ax.annotate(str(number), keypoints[number], (out[0], -out[1]), textcoords="offset points", ha="center",
                         va="center", fontsize=8)  # fmt: skip
     x, y, w, h = tight_box(keypoints)
@@ -179,9 +184,9 @@ def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figu
     return _finish(figure)
 
 
-def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8) -> Figure:
+def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8, scheme: Scheme = IBUG_68) -> Figure:
     """The faces with the largest errors, worst first, each with its NME; pictures is indexed like the points."""
-    errors = metrics.nme(predicted, true)
+    errors = metrics.nme(predicted, true, scheme)
     worst = np.argsort(-errors)[:count]
     titles = [f"{100 * errors[i]:.0f} %" for i in worst]
     return show_images([pictures[i] for i in worst], true[worst], predicted[worst], titles, columns=6)

@@ -73,8 +73,8 @@ def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
     """Spearman's correlations of expected and true error, and how often a point is as good as the network says."""
-    relative = metrics.distances(predicted, true) / metrics.interocular(true)[:, None]
-    expected = spread / metrics.interocular(predicted)[:, None]  # in the error's unit, by what the network itself sees
+    relative = metrics.distances(predicted, true) / metrics.ruler_length(true)[:, None]
+    expected = spread / metrics.ruler_length(predicted)[:, None]  # in the error's unit, by what the network sees
     box = 1 / 1.5  # the box's longer side, as a part of the crop
     sure = confidence(spread / box)
     right = metrics.distances(predicted, true) < 0.05 * box

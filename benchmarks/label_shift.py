@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from PIL import Image
+from torch import nn
 
 import metrics
 from benchmarks.tables import RESULTS
@@ -30,12 +31,12 @@ from data_sets.face_cuts import FaceCuts
 from data_sets.find import find_data
 from data_sets.ibug_300w import twins
 from data_sets.splits import real_splits
-from facial_keypoints.schemes import NUM_KEYPOINTS, PARTS
+from facial_keypoints.schemes import IBUG_68
 from recipes import PARTS_OF_128, RECIPES, SMALL_CROP, face_input
 from train import run_recipe
 from training.device import keep_freed_memory
 from training.loop import predict
-from transfer.networks import MirrorAveraged
+from transfer.networks import with_mirror_image
 from transforms import RandomAffine
 
 FOLDS, EPOCHS = 4, 12
@@ -56,15 +57,14 @@ def folds(photos: np.ndarray) -> np.ndarray:  # (N,) int
     return np.random.default_rng(0).permutation(len(names))[member] % FOLDS
 
 
-def offsets(cuts: FaceCuts) -> tuple[np.ndarray, MirrorAveraged]:
+def offsets(cuts: FaceCuts) -> tuple[np.ndarray, nn.Module]:
     """Published labels minus answers of networks that did not see the photo, (N, 68, 2) in face sizes; one network."""
-    off, fold = np.empty((len(cuts), NUM_KEYPOINTS, 2)), folds(cuts.photos)
+    off, fold = np.empty((len(cuts), IBUG_68.num_points, 2)), folds(cuts.photos)
     for number in range(FOLDS):
         model, _ = run_recipe(RECIPE, cuts.subset(np.flatnonzero(fold != number)), seed=number, progress=True)
-        model.expects = RECIPE.expects
         others = np.flatnonzero(fold == number)
-        off[others] = relative_offsets(MirrorAveraged(model), cuts.subset(others))
-    return off, MirrorAveraged(model)
+        off[others] = relative_offsets(with_mirror_image(model), cuts.subset(others))
+    return off, with_mirror_image(model)
 
 
 def relative_offsets(model, faces) -> np.ndarray:  # (N, 68, 2)
@@ -81,7 +81,7 @@ def was_scaled(cuts: FaceCuts) -> np.ndarray:  # (N,) bool
 def first_pixel(off: np.ndarray, sizes: np.ndarray, scaled: np.ndarray, sources: np.ndarray) -> pd.DataFrame:
     """The mean offset (N, 68, 2), in face sizes, and its standard error: a row for each group of faces or points."""
     rows = {"all": offset_row(off, sizes)}
-    rows |= {part: offset_row(off[:, list(points)], sizes) for part, points in PARTS.items()}
+    rows |= {part: offset_row(off[:, list(points)], sizes) for part, points in IBUG_68.parts.items()}
     for name, mask in (("scaled", scaled), ("not scaled", ~scaled)):
         rows[name] = offset_row(off[mask], sizes[mask])
         for source in np.unique(sources[mask]):
@@ -134,7 +134,7 @@ def lattice_pitch(keypoints: np.ndarray) -> float:
 def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
     """Labels of the course minus answers, by parts of the face."""
     off = 100 * relative_offsets(model, frames)
-    rows = {part: off[:, list(points)].mean(axis=(0, 1)) for part, points in PARTS.items()}
+    rows = {part: off[:, list(points)].mean(axis=(0, 1)) for part, points in IBUG_68.parts.items()}
     rows["all 68 points"] = off.mean(axis=(0, 1))
     large = frames.keypoints[metrics.face_size(frames.keypoints) > 90]  # on small faces rounding hides the lattice
     rows["half a cell of the lattice"] = np.repeat(50 * np.median([lattice_pitch(k) for k in large[::3]]), 2)

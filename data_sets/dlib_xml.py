@@ -8,7 +8,9 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from facial_keypoints.images import DataError
-from facial_keypoints.schemes import NUM_KEYPOINTS
+from facial_keypoints.schemes import IBUG_68
+
+NUM_KEYPOINTS = IBUG_68.num_points
 
 
 @dataclass

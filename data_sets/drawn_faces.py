@@ -31,7 +31,7 @@ from data_sets.face_drawing.people import (
 )
 from data_sets.face_drawing.portrait import paint
 from facial_keypoints import pose
-from facial_keypoints.schemes import NUM_KEYPOINTS
+from facial_keypoints.schemes import IBUG_68
 
 FRAMES_PER_PERSON = 3
 
@@ -116,7 +116,7 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, open(csv_file, "w", newline="") as file:
         rows = pool.map(write_frame, range(count))
-        csv.writer(file, lineterminator="\n").writerows([["", *range(2 * NUM_KEYPOINTS)], *rows])
+        csv.writer(file, lineterminator="\n").writerows([["", *range(2 * IBUG_68.num_points)], *rows])
     return -(-count // FRAMES_PER_PERSON)
 
 

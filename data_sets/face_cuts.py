@@ -28,7 +28,7 @@ class FaceCuts(IbugFaces):
         keypoints = [transform_points(m, k) for m, k in zip(matrices, self.photo_keypoints, strict=True)]
         boxes = [transform_box(m, b) for m, b in zip(matrices, self.photo_boxes, strict=True)]
         KeypointsDataset.__init__(
-            self, names, np.stack(keypoints), faces.root_dir, places, in_memory=True, boxes=np.stack(boxes)
+            self, names, np.stack(keypoints), faces.root_dir, places, None, True, np.stack(boxes), faces.scheme
         )
         self.label_shift = faces.label_shift[faces.indices]
         photos = faces.with_transform(None)

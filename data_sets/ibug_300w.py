@@ -13,6 +13,7 @@ from data_sets.dlib_xml import read_dlib_xml, write_dlib_xml
 from data_sets.drawn_faces import write_dataset
 from data_sets.find import ROOT, DataFolder, Kind, find_folder
 from facial_keypoints.geometry import tight_box
+from facial_keypoints.schemes import IBUG_68
 from metrics import face_size
 
 FOLDER = "ibug_300W_large_face_landmark_dataset"
@@ -70,7 +71,7 @@ class IbugFaces(KeypointsDataset):
         places = [f"{xml_file}: line {entry.line}" for entry in entries]
         boxes = np.array([entry.box for entry in entries], np.float32)
         names = [entry.file for entry in entries]
-        super().__init__(names, keypoints, Path(xml_file).parent, places, transform, in_memory, boxes)
+        super().__init__(names, keypoints, Path(xml_file).parent, places, transform, in_memory, boxes, IBUG_68)
 
     @property
     def photos(self) -> np.ndarray:  # (N,) str

@@ -17,37 +17,44 @@ from PIL import Image
 from data_load import KeypointsDataset
 from data_sets.drawn_faces import draw_frame, recipe, write_once
 from data_sets.face_drawing.people import draw_person, draw_scene
-from data_sets.find import ROOT, find_folder
+from data_sets.find import ROOT, DataFolder, Kind, find_folder
 from facial_keypoints.images import DataError
+from facial_keypoints.schemes import Scheme, default_scheme
 from transforms import Normalize, Resize
 
 FOLDER = "imm_face_db"
 
-NUM_POINTS = 58
-
 NOSE_TIP = 52  # the base of the nose between the nostrils; the coursework calls it the tip
 
-EYE_CORNERS = (21, 13)  # the outer ones
-
-# Runs of points that belong to one line; closed ones end where they begin.
-CONTOURS = {
-    "jaw": list(range(0, 13)),
-    "right eye": [*range(13, 21), 13],
-    "left eye": [*range(21, 29), 21],
-    "right brow": list(range(29, 34)),
-    "left brow": list(range(34, 39)),
-    "lips": [*range(39, 47), 39],
-    "nose": list(range(47, 58)),
-}
-
-# MIRROR[i] is the point that point i becomes when left and right are swapped; read off the published point files,
-# where eyes and brows of both sides are numbered alike and everything else runs from one side to the other.
-MIRROR = np.array(
-    [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]  # jaw
-    + [21, 22, 23, 24, 25, 26, 27, 28, 13, 14, 15, 16, 17, 18, 19, 20]  # eyes
-    + [34, 35, 36, 37, 38, 29, 30, 31, 32, 33]  # brows
-    + [43, 42, 41, 40, 39, 46, 45, 44]  # lips
-    + [57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47]  # nose
+# The mirror table was read off the published point files, where eyes and brows of both sides are numbered alike and
+# everything else runs from one side to the other.
+IMM_58 = Scheme(
+    name="imm-58",
+    num_points=58,
+    mirror=(
+        *[12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0],  # jaw
+        *[21, 22, 23, 24, 25, 26, 27, 28, 13, 14, 15, 16, 17, 18, 19, 20],  # eyes
+        *[34, 35, 36, 37, 38, 29, 30, 31, 32, 33],  # brows
+        *[43, 42, 41, 40, 39, 46, 45, 44],  # lips
+        *[57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47],  # nose
+    ),
+    ruler=(21, 13),  # the outer eye corners
+    contours={
+        "jaw": tuple(range(0, 13)),
+        "right eye": (*range(13, 21), 13),
+        "left eye": (*range(21, 29), 21),
+        "right brow": tuple(range(29, 34)),
+        "left brow": tuple(range(34, 39)),
+        "lips": (*range(39, 47), 39),
+        "nose": tuple(range(47, 58)),
+    },
+    parts={
+        "jaw": tuple(range(0, 13)),
+        "brows": tuple(range(29, 39)),
+        "nose": tuple(range(47, 58)),
+        "eyes": tuple(range(13, 29)),
+        "mouth": tuple(range(39, 47)),
+    },
 )
 
 VIEWS = {
@@ -95,12 +102,12 @@ def read_asf(path: str | Path) -> np.ndarray:  # (58, 2)
     if not content:
         raise DataError(f"{path}: line {len(lines)}: the file ends before the number of points")
     number, count = content[0]
-    if count != [str(NUM_POINTS)]:
-        raise DataError(f'{path}: line {number}: "{" ".join(count)}", expected the number of points, {NUM_POINTS}')
-    rows = content[1 : NUM_POINTS + 1]
+    if count != [str(IMM_58.num_points)]:
+        raise DataError(f'{path}: line {number}: "{" ".join(count)}", expected the number of points, 58')
+    rows = content[1 : IMM_58.num_points + 1]
     points = [_read_point(path, number, fields, index) for index, (number, fields) in enumerate(rows)]
-    if len(points) < NUM_POINTS:
-        raise DataError(f"{path}: line {len(lines)}: the file ends after {len(points)} of {NUM_POINTS} points")
+    if len(points) < IMM_58.num_points:
+        raise DataError(f"{path}: line {len(lines)}: the file ends after {len(points)} of 58 points")
     return np.array(points, np.float32)
 
 
@@ -138,7 +145,7 @@ class ImmFaces(KeypointsDataset):
         relative = np.stack([read_asf(file) for file in files])
         sizes = np.array([_picture_size(file.with_suffix(".jpg")) for file in files], np.float32)
         names = [file.with_suffix(".jpg").name for file in files]
-        super().__init__(names, relative * sizes[:, None], root_dir, files, transform, in_memory)
+        super().__init__(names, relative * sizes[:, None], root_dir, files, transform, in_memory, scheme=IMM_58)
 
     @property
     def people(self) -> np.ndarray:  # (N,) int
@@ -153,7 +160,7 @@ class ImmFaces(KeypointsDataset):
     def only(self, points: list[int]) -> "ImmFaces":
         """The same data set with only these of the 58 points."""
         part = copy.copy(self)
-        part.keypoints = self.keypoints[:, points]
+        part.keypoints, part.scheme = self.keypoints[:, points], default_scheme(len(points))
         return part
 
     def resized(self, size: tuple) -> "ImmFaces":
@@ -176,14 +183,15 @@ def _picture_size(path):
         raise DataError(f"{path}: not a readable picture ({error})") from None
 
 
-def find_imm() -> tuple[Path, str]:
-    """The folder of photos and one line about it: imm_face_db/ below KEYPOINTS_DATA or data/, else drawn faces."""
+def find_imm() -> DataFolder:
+    """The folder of photos: imm_face_db/ below KEYPOINTS_DATA or data/, else drawn faces in its place."""
     folder = find_folder(FOLDER)
     if folder:
-        return folder, f"IMM Face Database ({FOLDER}/)"
+        return DataFolder(folder, Kind.PUBLISHED, f"IMM Face Database ({FOLDER}/)")
     # one photo a person: a full run of notebook 5 stays minutes-short without the real photos
     drawn = write_drawn(ROOT / "build" / f"drawn_{FOLDER}", views=1)
-    return drawn, f"drawn faces with 58 points, since there is no {FOLDER}/ folder (`make data` says where to get it)"
+    about = f"drawn faces with 58 points, since there is no {FOLDER}/ folder (`make data` says where to get it)"
+    return DataFolder(drawn, Kind.DRAWN, about)
 
 
 def write_drawn(root, people: int = 40, views: int = 6, size: tuple = (240, 320), seed: int = 0) -> Path:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from facial_keypoints.schemes import check_68
+
 # Eye aspect ratios of the 2012 hand-labelled 300-W training faces: median 0.33, 4 % lie below 0.15. By eye,
 # nearly all under 0.12 are shut or cast down, nearly all over 0.18 are open, and laughter lies between.
 EYES_CLOSED_BELOW = 0.15
@@ -19,5 +21,5 @@ def eye_openness(keypoints: np.ndarray) -> tuple[float, float]:  # the person's 
         width = np.linalg.norm(eye[3] - eye[0])
         return float(heights.mean() / width) if width > 0 else 0.0
 
-    keypoints = np.asarray(keypoints)
+    keypoints = check_68(keypoints)
     return ratio(keypoints[36:42]), ratio(keypoints[42:48])

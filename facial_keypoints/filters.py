@@ -9,7 +9,7 @@ from PIL import Image
 from facial_keypoints import geometry
 from facial_keypoints.geometry import similarity
 from facial_keypoints.images import as_rgb
-from facial_keypoints.schemes import EYE_CORNERS
+from facial_keypoints.schemes import IBUG_68, check_68
 from facial_keypoints.shipped import shipped
 
 # Where the pictures of tools/draw_artwork.py sit on a face, in their own pixels; names as in `face_points`.
@@ -93,7 +93,7 @@ def _shrink(layer: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     """The named points (2,) of a face (68, 2) that artwork is fastened to; right is the person's right."""
-    temples = _temples(keypoints)
+    temples = _temples(check_68(keypoints))
     return {
         "right eye": keypoints[36:42].mean(0),
         "left eye": keypoints[42:48].mean(0),
@@ -112,7 +112,8 @@ def _temples(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     A head turned by some yaw shows cos(yaw) of its width, and the nose bridge stands sin(yaw) of its depth
     off the middle between the ends of the jaw line: the two give back width and turn.
     """
-    across = keypoints[EYE_CORNERS[1]] - keypoints[EYE_CORNERS[0]]
+    right_eye, left_eye = IBUG_68.ruler
+    across = keypoints[left_eye] - keypoints[right_eye]
     across = across / max(np.linalg.norm(across), 1e-6)
     middle = (keypoints[0] + keypoints[16]) / 2
     turn = (keypoints[27] - middle) @ across / BRIDGE_DEPTH
@@ -136,8 +137,8 @@ def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
     """
     if name not in ANCHORS:
         raise ValueError(f"{name!r}: nothing of that name to wear; there are {', '.join(ANCHORS)}")
-    keypoints = np.asarray(keypoints)
-    if keypoints.shape[-2:] != (68, 2) or keypoints.ndim > 3 or not np.isfinite(keypoints).all():
+    keypoints = check_68(keypoints)
+    if keypoints.ndim > 3 or not np.isfinite(keypoints).all():
         raise ValueError(f"keypoints {keypoints.shape}: expected finite numbers, (68, 2) or (N, 68, 2)")
     artwork, result = load_artwork(name), as_rgb(image).copy()
     for face in keypoints.reshape(-1, 68, 2):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from facial_keypoints.geometry import similarity
+from facial_keypoints.schemes import check_68
 
 # A rigid 3D face: x to the right of the image, y down, z away from the camera; the unit is the distance of
 # the outer eye corners. Fitted to the 300-W labels by tools/fit_face_3d.py; the outline is flatter than a real
@@ -128,7 +129,8 @@ def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
     quarter of the course's faces behind the camera. Raises ValueError without finite, distinct keypoints.
     """
     model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
-    points = np.asarray(keypoints, dtype=float)[RIGID_POINTS]
+    keypoints = check_68(keypoints).astype(float)
+    points = keypoints[RIGID_POINTS]
     if not (np.isfinite(keypoints).all() and np.ptp(points, axis=0).any()):
         raise ValueError("keypoints: all in one spot or not finite, so there is no pose to find")
     frontal = similarity(model[:, :2], points)

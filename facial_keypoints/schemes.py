@@ -39,6 +39,18 @@ class Scheme:
             if sorted(table) != list(range(self.num_points)) or (table[table] != np.arange(len(table))).any():
                 raise DataError(f"scheme {self.name}: mirror must list every point once and undo itself")
 
+    def check(self, keypoints) -> None:
+        """Raise DataError for keypoints (..., K, 2) of another number."""
+        if keypoints.shape[-2] != self.num_points:
+            raise DataError(f"{keypoints.shape[-2]} keypoints, but the scheme {self.name} has {self.num_points}")
+
+    def swap_sides(self, points):  # (..., K, C)
+        """Points (..., K, C), an array or a tensor, renamed as in a mirror image; DataError without a mirror table."""
+        self.check(points)
+        if self.mirror is None:
+            raise DataError(f"scheme {self.name}: has no mirror table, so nobody knows which points swap")
+        return points[..., list(self.mirror), :]
+
     def to_json(self) -> str:
         """The scheme as text, for weights files."""
         return json.dumps(asdict(self))
@@ -104,7 +116,15 @@ IBUG_68 = Scheme(
     },
 )
 
-# Shorthands of IBUG_68 until every caller reads the scheme itself.
-NUM_KEYPOINTS, EYE_CORNERS, PARTS = IBUG_68.num_points, IBUG_68.ruler, IBUG_68.parts
-CONTOURS = {name: list(points) for name, points in IBUG_68.contours.items()}
-MIRROR = np.array(IBUG_68.mirror)
+
+def default_scheme(num_points: int) -> Scheme:
+    """IBUG_68 for 68 points; for any other number a scheme that says nothing more about them."""
+    return IBUG_68 if num_points == IBUG_68.num_points else Scheme(f"{num_points} points", num_points)
+
+
+def check_68(keypoints) -> np.ndarray:
+    """Keypoints (..., 68, 2) as an array, for what knows the points of IBUG_68 only; DataError for other shapes."""
+    keypoints = np.asarray(keypoints)
+    if keypoints.shape[-2:] != (IBUG_68.num_points, 2):
+        raise DataError(f"keypoints {keypoints.shape}: expected (68, 2), since only {IBUG_68.name} is known here")
+    return keypoints

@@ -13,6 +13,7 @@ from data_load import FacialKeypointsDataset, person_split
 from data_sets.drawn_faces import MARKER, write_dataset
 from data_sets.find import ROOT, DataFolder, Kind, find_data
 from facial_keypoints.images import DataError, as_rgb, read_image
+from facial_keypoints.schemes import IBUG_68, Scheme
 
 
 @pytest.fixture
@@ -231,6 +232,15 @@ def test_a_short_row_is_named_where_there_is_a_column_of_people(tmp_path):
     edit_row(csv_file, 2, lambda line: line.rsplit(",", 1)[0])
     with pytest.raises(DataError, match=r'own.csv: row 2 \("IMG_0002.jpg"\) has 3 numbers, expected 4'):
         FacialKeypointsDataset(csv_file, folder)
+
+
+def test_data_carries_a_scheme_that_fits_its_points(tmp_path, drawn):
+    csv_file, folder = own_data(tmp_path)
+    assert FacialKeypointsDataset(csv_file, folder).scheme == Scheme("2 points", 2)
+    assert FacialKeypointsDataset(csv_file, folder, scheme=Scheme("eyes", 2)).scheme.name == "eyes"
+    assert FacialKeypointsDataset(drawn / "test_frames_keypoints.csv", drawn / "test").scheme is IBUG_68
+    with pytest.raises(DataError, match="own.csv: .*2 keypoints, but the scheme ibug-68 has 68"):
+        FacialKeypointsDataset(csv_file, folder, scheme=IBUG_68)
 
 
 def test_one_person_cannot_be_split():

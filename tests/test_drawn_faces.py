@@ -12,7 +12,7 @@ from PIL import Image
 from data_sets import drawn_faces as synthetic_faces
 from data_sets.drawn_faces import draw_face, draw_frame, write_dataset
 from data_sets.face_drawing.people import draw_person, draw_scene
-from facial_keypoints.schemes import MIRROR
+from facial_keypoints.schemes import IBUG_68
 
 GRAY = (0.299, 0.587, 0.114)
 
@@ -66,7 +66,8 @@ def test_keypoints_lie_in_the_frame_and_fill_their_share():
 def test_points_of_a_frontal_face_are_ordered_as_the_scheme_demands(seed):
     _, p = frontal(seed)
     assert p[19, 1] < p[37, 1] < p[41, 1] < p[30, 1] < p[33, 1] < p[51, 1] < p[57, 1] < p[8, 1]
-    assert (p[MIRROR[:8], 0] - p[:8, 0] > 0).all() and p[36, 0] < p[39, 0] < p[27, 0] < p[42, 0] < p[45, 0]
+    assert (IBUG_68.swap_sides(p)[:8, 0] > p[:8, 0]).all()
+    assert p[36, 0] < p[39, 0] < p[27, 0] < p[42, 0] < p[45, 0]
     assert (np.diff(p[:17, 0]) > 0).all() and (np.diff(p[48:55, 0]) > 0).all()
 
 

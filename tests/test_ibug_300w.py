@@ -18,7 +18,7 @@ from data_sets.ibug_300w import (
 )
 from data_sets.splits import training_faces
 from facial_keypoints.images import DataError
-from facial_keypoints.schemes import MIRROR
+from facial_keypoints.schemes import IBUG_68
 from metrics import shifted
 from transfer.submission import write_submission
 
@@ -50,7 +50,7 @@ def picture(file, *boxes):
 # has point n where its partner was, at x = 119 - x.
 XS, YS = 20 + np.arange(68), 30 + np.arange(68) / 2
 FACE = (28, 19, 70, 36, parts(XS, YS))
-MIRRORED = (28, 30, 70, 36, parts(119 - XS[MIRROR], YS[MIRROR]))
+MIRRORED = (28, 30, 70, 36, parts(119 - XS[list(IBUG_68.mirror)], YS[list(IBUG_68.mirror)]))
 SMALL = (5, -2, 12, 10, parts(XS / 10, 5 + YS / 10))
 
 
@@ -95,7 +95,7 @@ def test_faces_are_read_as_worked_out_by_hand(folder):
 def test_mirrored_entries_are_known_and_have_mirrored_points(folder):
     faces = IbugFaces(folder / "train.xml")
     np.testing.assert_array_equal(faces.mirrored, [False, True, False, False])
-    expected = faces[0]["keypoints"][MIRROR] * [-1, 1] + [119, 0]
+    expected = IBUG_68.swap_sides(faces[0]["keypoints"]) * [-1, 1] + [119, 0]
     np.testing.assert_array_equal(faces[1]["keypoints"], expected)
 
 
@@ -103,7 +103,7 @@ def test_labels_are_moved_left_by_a_pixel_and_right_in_mirrored_copies_and_y_sta
     published = IbugFaces(folder / "train.xml")
     faces = centre_labels(published)
     np.testing.assert_allclose(faces[0]["keypoints"][[0, 67]], [[19, 30], [86, 63.5]], atol=1e-4)
-    expected = faces[0]["keypoints"][MIRROR] * [-1, 1] + [119, 0]
+    expected = IBUG_68.swap_sides(faces[0]["keypoints"]) * [-1, 1] + [119, 0]
     np.testing.assert_allclose(faces[1]["keypoints"], expected, atol=1e-4)
     np.testing.assert_allclose(shifted(faces.keypoints, faces.label_shift), published.keypoints, atol=1e-4)
 

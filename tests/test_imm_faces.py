@@ -7,10 +7,8 @@ from torchvision.transforms import Compose
 
 from data_sets.find import find_folder
 from data_sets.imm_faces import (
-    CONTOURS,
-    EYE_CORNERS,
     FROM_68,
-    MIRROR,
+    IMM_58,
     NOSE_TIP,
     ImmFaces,
     find_imm,
@@ -22,7 +20,7 @@ from data_sets.imm_faces import (
 )
 from facial_keypoints.images import DataError
 from facial_keypoints.pose import FACE_3D
-from facial_keypoints.schemes import MIRROR as MIRROR_68
+from facial_keypoints.schemes import IBUG_68
 from heatmaps import soft_argmax
 from models import FullFaceNet, HeatmapNet, NoseNet, count_parameters
 from training.loop import fit, predict
@@ -163,26 +161,26 @@ def test_a_missing_or_broken_photo_a_wrong_name_and_an_empty_folder_are_one_sent
         ImmFaces(tmp_path_factory.mktemp("empty"))
 
 
-def test_mirroring_twice_is_identity_and_swaps_the_eye_corners():
-    assert (MIRROR[MIRROR] == np.arange(58)).all()
-    assert MIRROR[EYE_CORNERS[0]] == EYE_CORNERS[1] and MIRROR[NOSE_TIP] == NOSE_TIP
-    assert sorted(i for points in CONTOURS.values() for i in set(points)) == list(range(58))
+def test_every_point_is_in_one_contour_and_one_part_and_the_eye_corners_swap():
+    assert IMM_58.mirror[IMM_58.ruler[0]] == IMM_58.ruler[1] and IMM_58.mirror[NOSE_TIP] == NOSE_TIP
+    for groups in (IMM_58.contours, IMM_58.parts):
+        assert sorted(i for points in groups.values() for i in set(points)) == list(range(58))
 
 
 def test_the_mirror_table_agrees_with_that_of_the_68_points():
     """Two ways round: mirror in the 68-point scheme and convert, or convert and mirror."""
     face = FACE_3D[:, :2] * [1.3, 0.9] + FACE_3D[:, 1:2]  # sheared, so that left and right differ
-    np.testing.assert_allclose(to_58(face[MIRROR_68]), to_58(face)[MIRROR], atol=1e-12)
+    np.testing.assert_allclose(to_58(IBUG_68.swap_sides(face)), IMM_58.swap_sides(to_58(face)), atol=1e-12)
     assert len(FROM_68) == 58
 
 
 def test_a_mirrored_sample_is_the_mirrored_face(faces):
-    mirror = RandomAffine(rotation=0, scale=0, shift=0, mirror=1, mirror_table=MIRROR)
+    mirror = RandomAffine(rotation=0, scale=0, shift=0, mirror=1, scheme=IMM_58)
     sample, width = faces[0], faces[0]["image"].shape[1]
     mirrored = mirror(sample)
     np.testing.assert_array_equal(mirrored["image"], sample["image"][:, ::-1])
     np.testing.assert_allclose(
-        mirrored["keypoints"][EYE_CORNERS[0], 0], width - 1 - sample["keypoints"][13, 0], atol=1e-3
+        mirrored["keypoints"][IMM_58.ruler[0], 0], width - 1 - sample["keypoints"][13, 0], atol=1e-3
     )
     np.testing.assert_allclose(mirror(mirrored)["keypoints"], sample["keypoints"], atol=1e-3)
 
@@ -191,7 +189,7 @@ def test_drawn_faces_have_the_published_layout(faces):
     assert len(faces) == 8 and faces.people.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     colourful = [np.ptp(faces[i]["image"], axis=2).max() > 20 for i in range(8)]
     assert colourful == [True, True] + [False] * 6, "gray photos among colour ones"
-    left, right = faces.keypoints[:, EYE_CORNERS[0]], faces.keypoints[:, EYE_CORNERS[1]]
+    left, right = (faces.keypoints[:, corner] for corner in IMM_58.ruler)
     assert (left[:, 0] < right[:, 0]).all()
     assert (faces.keypoints[:, 6, 1] > faces.keypoints[:, NOSE_TIP, 1]).all(), "the chin is below the nose"
 
@@ -216,7 +214,7 @@ def test_the_real_folder_comes_first(folder, monkeypatch):
     root = folder / "data"
     (root / "imm_face_db").mkdir(parents=True)
     monkeypatch.setenv("KEYPOINTS_DATA", str(root))
-    assert find_imm()[0] == find_folder("imm_face_db") == root / "imm_face_db"
+    assert find_imm().path == find_folder("imm_face_db") == root / "imm_face_db"
     assert find_folder("no_such_data") is None
 
 

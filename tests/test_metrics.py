@@ -3,6 +3,8 @@ import pytest
 import torch
 
 import metrics
+from facial_keypoints.images import DataError
+from facial_keypoints.schemes import Scheme
 
 
 @pytest.fixture
@@ -16,6 +18,20 @@ def faces():
 def test_nme_by_hand(faces):
     np.testing.assert_allclose(metrics.nme(*faces), [0.5, 0.25])
     assert metrics.mean_distance(*faces) == pytest.approx(5)
+
+
+def test_the_unit_of_nme_is_the_ruler_of_the_scheme_or_the_size_of_the_face(faces):
+    predicted, true = (points[:, 36:46] for points in faces)
+    np.testing.assert_allclose(metrics.nme(predicted, true, Scheme("ten", 10, ruler=(0, 9))), [0.5, 0.25])
+    np.testing.assert_allclose(metrics.nme(predicted, true, Scheme("ten", 10)), metrics.nme_by_box(predicted, true))
+    with pytest.raises(DataError, match="10 keypoints, but the scheme ibug-68 has 68"):
+        metrics.nme(predicted, true)
+
+
+def test_parts_are_those_of_the_scheme(faces):
+    predicted, true = (points[:, 36:46] for points in faces)
+    ten = Scheme("ten", 10, ruler=(0, 9), parts={"half": (0, 1, 2, 3, 4)})
+    assert metrics.errors_by_part(predicted, true, ten) == {"half": pytest.approx(0.375)}
 
 
 def test_nme_is_the_same_in_any_units(faces):

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
+from facial_keypoints.eyes import eye_openness
+from facial_keypoints.filters import face_points
 from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
-from facial_keypoints.schemes import IBUG_68, Scheme, read_scheme
+from facial_keypoints.pose import head_pose
+from facial_keypoints.schemes import IBUG_68, Scheme, default_scheme, read_scheme
 
 TOML = """
 name = "three"
@@ -47,6 +51,25 @@ def test_what_a_network_expects_survives_its_weights_file():
     expects = Expects(128, 0.3, -0.5, 128.0, Scheme("two", 2, mirror=(1, 0)), color=True)
     assert Expects.from_dict(expects.to_dict()) == expects
     assert Expects.from_dict({"size": 96, "scheme": "ibug-68"}) == Expects(size=96)
+
+
+def test_without_a_scheme_68_points_are_those_of_300_w_and_others_have_no_meaning():
+    assert default_scheme(68) is IBUG_68
+    assert default_scheme(98) == Scheme("98 points", 98)
+
+
+def test_sides_are_swapped_in_arrays_and_tensors_by_the_table_only():
+    points, scheme = np.arange(6).reshape(1, 3, 2), Scheme("three", 3, mirror=(1, 0, 2))
+    assert scheme.swap_sides(points)[0].tolist() == [[2, 3], [0, 1], [4, 5]]
+    assert scheme.swap_sides(torch.from_numpy(points))[0].tolist() == [[2, 3], [0, 1], [4, 5]]
+    with pytest.raises(DataError, match="scheme 3 points: has no mirror table"):
+        default_scheme(3).swap_sides(points)
+
+
+@pytest.mark.parametrize("use", [eye_openness, face_points, lambda points: head_pose(points, (99, 99))])
+def test_pose_eyes_and_filters_say_that_they_need_the_68_points(use):
+    with pytest.raises(DataError, match=r"keypoints \(58, 2\): expected \(68, 2\), since only ibug-68"):
+        use(np.zeros((58, 2)))
 
 
 def test_the_mirror_table_of_the_68_points_undoes_itself_and_swaps_the_eye_corners():

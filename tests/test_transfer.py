@@ -16,7 +16,7 @@ from data_sets.face_cuts import FaceCuts
 from data_sets.ibug_300w import IbugFaces, drawn_xml
 from facial_keypoints.network import Expects, mirror_averaged
 from facial_keypoints.pipeline import FacePipeline
-from facial_keypoints.schemes import MIRROR
+from facial_keypoints.schemes import IBUG_68
 from heatmaps import gaussian_heatmaps, hard_argmax, soft_argmax
 from models import count_parameters
 from training.export import TorchNetwork
@@ -92,7 +92,7 @@ def test_averaging_with_the_mirror_image_answers_alike_for_both():
     def ask(pictures):
         return mirror_averaged(TorchNetwork(net).locate, pictures, net.expects)[..., :2]
 
-    np.testing.assert_allclose(ask(images[..., ::-1])[:, MIRROR] * [-1, 1] + [1, 0], ask(images), atol=1e-5)
+    np.testing.assert_allclose(IBUG_68.swap_sides(ask(images[..., ::-1])) * [-1, 1] + [1, 0], ask(images), atol=1e-5)
     assert once.expects.mirror_shift is None and net.resnet is once.resnet
 
 
@@ -182,7 +182,7 @@ def test_mirroring_a_crop_renames_left_and_right(faces):
         faces.with_transform(face_input(expects))[0],
         faces.with_transform(face_input(expects, MIRROR_ALL))[0],
     )
-    expected = plain["keypoints"][MIRROR] * torch.tensor([-1.0, 1]) + torch.tensor([1.0, 0])
+    expected = IBUG_68.swap_sides(plain["keypoints"]) * torch.tensor([-1.0, 1]) + torch.tensor([1.0, 0])
     torch.testing.assert_close(mirrored["keypoints"], expected, atol=1e-4, rtol=0)
     assert (mirrored["image"] - plain["image"].flip(2)).abs().max() < 0.02
 

@@ -5,7 +5,8 @@ import torch
 from torchvision.transforms import Compose
 
 from facial_keypoints.geometry import compose, crop_matrix, invert, tight_box, transform_points, warp
-from facial_keypoints.schemes import MIRROR
+from facial_keypoints.images import DataError
+from facial_keypoints.schemes import IBUG_68, Scheme
 from transforms import (
     CenterCrop,
     FaceCrop,
@@ -116,7 +117,16 @@ def test_mirroring_twice_is_identity(blobs):
     np.testing.assert_array_equal(twice["image"], blobs["image"])
     np.testing.assert_allclose(twice["keypoints"], blobs["keypoints"], atol=1e-4)
     np.testing.assert_array_equal(once["image"], blobs["image"][:, ::-1])
-    np.testing.assert_allclose(once["keypoints"][MIRROR][:, 0], SIZE[1] - 1 - blobs["keypoints"][:, 0], atol=1e-4)
+    renamed = IBUG_68.swap_sides(once["keypoints"])
+    np.testing.assert_allclose(renamed[:, 0], SIZE[1] - 1 - blobs["keypoints"][:, 0], atol=1e-4)
+
+
+def test_points_that_nobody_can_swap_are_never_mirrored_and_those_of_another_scheme_are_refused(blobs):
+    five = {**blobs, "keypoints": blobs["keypoints"][:5]}
+    always = RandomAffine(rotation=0, scale=0, shift=0, mirror=1, scheme=Scheme("five", 5))
+    np.testing.assert_array_equal(always(five)["image"], blobs["image"])
+    with pytest.raises(DataError, match="5 keypoints, but the scheme ibug-68 has 68"):
+        FaceCrop(64, 0.2, RandomAffine())(five)
 
 
 def test_random_crop_reaches_every_offset():

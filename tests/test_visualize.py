@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import visualize
 from facial_keypoints import drawing
+from facial_keypoints.schemes import Scheme
 
 
 def place_of(image, color):
@@ -57,6 +58,11 @@ def test_a_grid_shows_truth_green_and_prediction_magenta_at_their_places():
 def test_tensors_and_gray_pictures_are_shown_too():
     for picture in (torch.zeros(1, 30, 40), torch.zeros(3, 30, 40), np.zeros((30, 40), np.uint8)):
         assert rendered(visualize.show_images([picture])).min() < 40
+
+
+def test_a_map_of_points_without_contours_numbers_them_all():
+    figure = visualize.show_landmark_map(np.zeros((9, 9, 3)), np.random.default_rng(0).random((5, 2)), Scheme("5", 5))
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0", "1", "2", "3", "4"]
 
 
 def test_worst_faces_come_worst_first_with_their_error():

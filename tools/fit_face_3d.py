@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facial_keypoints.schemes import EYE_CORNERS, MIRROR
+from facial_keypoints.schemes import IBUG_68
+
+RIGHT_EYE, LEFT_EYE = IBUG_68.ruler  # the outer corners
 
 
 def read_shapes(folder: Path) -> np.ndarray:  # (N, 68, 2)
@@ -41,7 +43,7 @@ def metric_upgrade(motion: np.ndarray) -> np.ndarray:
 
 def upright(face: np.ndarray) -> np.ndarray:
     """Symmetric about x = 0; x right, y down, z away from the camera; outer eye corners 1 apart."""
-    across = face[EYE_CORNERS[1]] - face[EYE_CORNERS[0]]
+    across = face[LEFT_EYE] - face[RIGHT_EYE]
     down = face[8] - face[27]
     x = across / np.linalg.norm(across)
     y = down - x * (down @ x)
@@ -49,8 +51,8 @@ def upright(face: np.ndarray) -> np.ndarray:
     face = (face - face.mean(0)) @ np.stack([x, y, np.cross(x, y)]).T
     if face[30, 2] > face[:17, 2].mean():  # factorisation leaves the sign of depth open: the nose points at us
         face[:, 2] *= -1
-    face = (face + face[MIRROR] * [-1, 1, 1]) / 2
-    return face / np.linalg.norm(face[EYE_CORNERS[0]] - face[EYE_CORNERS[1]])
+    face = (face + IBUG_68.swap_sides(face) * [-1, 1, 1]) / 2
+    return face / np.linalg.norm(face[RIGHT_EYE] - face[LEFT_EYE])
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from torch import nn
 from torchvision import models
 
 from facial_keypoints.network import Expects
-from facial_keypoints.schemes import NUM_KEYPOINTS
 from heatmaps import soft_argmax
 
 with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
@@ -77,7 +76,7 @@ class TransferNet(nn.Module):
     He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385. `weights`: see imagenet_weights.
     """
 
-    def __init__(self, name="resnet18", weights=None, size=224, hidden=256, num_keypoints=NUM_KEYPOINTS):
+    def __init__(self, name="resnet18", weights=None, size=224, hidden=256, num_keypoints=68):
         super().__init__()
         self.num_keypoints, self.expects = num_keypoints, face_crop(size)
         self.input = ImageNetInput()
@@ -101,7 +100,7 @@ class HeatmapUNet(nn.Module):
     segmentation_models_pytorch.
     """
 
-    def __init__(self, name="resnet18", weights=None, size=128, channels=(128, 96, 64), num_keypoints=NUM_KEYPOINTS):
+    def __init__(self, name="resnet18", weights=None, size=128, channels=(128, 96, 64), num_keypoints=68):
         super().__init__()
         self.num_keypoints, self.expects = num_keypoints, face_crop(size)
         self.decode = soft_argmax

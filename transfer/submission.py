@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from facial_keypoints.images import DataError
-from facial_keypoints.schemes import NUM_KEYPOINTS
+from facial_keypoints.schemes import IBUG_68
 
 
 def write_submission(path: str | Path, keypoints: np.ndarray) -> None:
@@ -16,7 +16,7 @@ def write_submission(path: str | Path, keypoints: np.ndarray) -> None:
     so on, 136 rows per face. Raises DataError for another shape, for what is not finite and when it cannot write.
     """
     keypoints = np.asarray(keypoints, float)
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (NUM_KEYPOINTS, 2) or not np.isfinite(keypoints).all():
+    if keypoints.ndim != 3 or keypoints.shape[1:] != (IBUG_68.num_points, 2) or not np.isfinite(keypoints).all():
         raise DataError(f"{path}: keypoints of shape {keypoints.shape}: expected finite numbers, (N, 68, 2)")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
