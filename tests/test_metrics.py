@@ -90,3 +90,71 @@ def test_boxes_are_matched_one_to_one_by_nearness():
     np.testing.assert_array_equal(metrics.match_boxes(found, true), [3, 0, -1])
     np.testing.assert_array_equal(metrics.match_boxes(np.empty((0, 4)), true), [-1, -1, -1])
     assert metrics.match_boxes(found, np.empty((0, 4))).shape == (0,)
+
+
+@pytest.fixture
+def four():
+    """Four faces with eye corners 100 apart, in boxes of 200 x 50; all points off by 2, 9, 9.5 and 20."""
+    true = np.random.default_rng(0).uniform((0, 0), (200, 50), (4, 68, 2))
+    true[:, 0], true[:, 1] = (0, 0), (200, 50)
+    true[:, 36], true[:, 45] = (50, 20), (150, 20)
+    off = np.array([[0, 2], [9, 0], [9.5, 0], [12, 16]])
+    return true + off[:, None], true
+
+
+def test_every_column_of_the_summary_by_hand(four):
+    assert metrics.summary(*four) == pytest.approx(
+        {
+            "NME %": (2 + 9 + 9.5 + 20) / 4,
+            "median %": 9.25,
+            "failures at 8 %": 75,
+            "failures at 10 %": 25,
+            "AUC to 8 %": (1 - 2 / 8) / 4,
+            "pixels": 40.5 / 4,
+        }
+    )
+
+
+def test_errors_by_hand_in_other_units(four):
+    predicted, true = four
+    np.testing.assert_allclose(metrics.nme_by_box(*four), [0.02, 0.09, 0.095, 0.2])  # sqrt(200 * 50) is 100
+    boxes = np.tile([7, 8, 200, 50], (4, 1))
+    expected = 68 * np.array([2 / 50, 9 / 200, 9.5 / 200, 12 / 200 + 16 / 50])
+    np.testing.assert_allclose(metrics.box_error(predicted, true, boxes, enlarged=1.0), expected)
+    np.testing.assert_allclose(metrics.box_error(predicted, true, boxes), expected / 1.5)
+    assert metrics.mae(*four) == pytest.approx((2 + 9 + 9.5 + 28) / 8)
+    assert metrics.mse(*four) == pytest.approx((4 + 81 + 90.25 + 400) / 8)
+
+
+def test_the_ruler_is_of_the_true_points_and_other_schemes_name_theirs(four):
+    predicted, true = four
+    predicted[:, 36] += 500
+    off = np.linalg.norm(predicted - true, axis=2).mean(axis=1)
+    np.testing.assert_allclose(metrics.nme(predicted, true), off / 100)
+    np.testing.assert_allclose(metrics.nme(predicted, true, (0, 1)), off / np.hypot(200, 50))
+
+
+def test_smooth_l1_is_squared_below_one_and_straight_above():
+    off = np.array([[[0.0, 0.5], [-0.99, 1.01], [-1.5, 3]]])
+    expected = (0 + 0.125 + 0.49005 + 0.51 + 1 + 2.5) / 6
+    assert metrics.smooth_l1(off, 0 * off) == pytest.approx(expected)
+
+
+def test_the_error_curve_ends_at_8_percent_and_counts_errors_at_its_thresholds():
+    thresholds, parts = metrics.error_curve(np.array([0.0, 0.08, 0.04, 0.2]))
+    assert thresholds[[0, 1, -1]] == pytest.approx([0, 0.0001, 0.08])
+    assert parts[[0, 399, 400, 799, 800]].tolist() == [0.25, 0.25, 0.5, 0.5, 0.75]
+    assert metrics.auc(np.array([0.0, 0.08, 0.04, 0.2])) == pytest.approx((1 + 0 + 0.5 + 0) / 4)
+
+
+@pytest.mark.parametrize(("away", "matched"), [(4.9, True), (5.0, False), (5.1, False)])
+def test_boxes_belong_together_within_half_of_the_true_ones_longer_side(away, matched):
+    true = np.array([[0.0, 0, 4, 10]])
+    across, down = np.array([[away, 0, 4, 10]]), np.array([[0.6 * away - 8, 0.8 * away, 20, 10]])
+    assert [metrics.match_boxes(found, true)[0] for found in (across, down)] == [0 if matched else -1] * 2
+
+
+def test_boxes_are_matched_so_that_most_find_a_partner():
+    """The nearer found box belongs to the second face; the first one has the other."""
+    true, found = np.array([[0.0, 0, 10, 10], [4, 0, 10, 10]]), np.array([[3.0, 0, 10, 10], [-3, 0, 10, 10]])
+    assert metrics.match_boxes(found, true).tolist() == [1, 0]

@@ -11,6 +11,7 @@ from transforms import (
     CenterCrop,
     FaceCrop,
     Normalize,
+    NormalizeColor,
     RandomAffine,
     RandomBlur,
     RandomColor,
@@ -251,3 +252,127 @@ def test_draws_of_random_affine_are_normal_and_end_at_two_sigma():
             0.0455, abs=0.015
         )  # of the normal distribution
         assert np.mean(np.abs(draws) < sigma) == pytest.approx(0.6827, abs=0.03) and abs(draws.mean()) < 0.1 * sigma
+
+
+GRAY = np.full((40, 60, 3), 128, np.uint8)
+
+
+def draws(transform, image, times):
+    """What a random transform makes of a picture, many times."""
+    torch.manual_seed(0)
+    return [transform({"image": image, "keypoints": np.zeros((1, 2))})["image"].astype(float) for _ in range(times)]
+
+
+@pytest.mark.parametrize("kind", [RandomBlur, RandomNoise, RandomOcclusion])
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+def test_pictures_are_changed_with_the_probability_p(kind, p):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    changed = np.mean([(drawn != image).any() for drawn in draws(kind(p=p), image, 400)])
+    assert changed == pytest.approx(p, abs=0.06) and (p or not changed)
+
+
+def test_brightness_is_added_in_gray_levels_with_the_sigma_asked_for():
+    means = [image.mean() - 128 for image in draws(RandomColor(15.0, 0.0, 0.0), GRAY, 500)]
+    assert np.std(means) == pytest.approx(15, rel=0.1) and abs(np.mean(means)) < 2
+    assert np.ptp(draws(RandomColor(15.0, 0.0, 0.0), GRAY, 1)[0]) == 0
+
+
+def test_contrast_stretches_about_the_mean_gray_and_saturation_about_each_pixels_gray():
+    image = np.random.default_rng(0).integers(100, 156, (40, 60, 3), dtype=np.uint8)
+    luma = image @ [0.299, 0.587, 0.114]
+    for drawn in draws(RandomColor(0.0, 0.3, 0.0), image, 20):
+        factor, offset = np.polyfit(image.ravel(), drawn.ravel(), 1)
+        np.testing.assert_allclose(drawn, factor * image + offset, atol=0.6)
+        assert factor * luma.mean() + offset == pytest.approx(luma.mean(), abs=0.3)
+    for drawn in draws(RandomColor(0.0, 0.0, 0.3), image, 20):
+        np.testing.assert_allclose(drawn @ [0.299, 0.587, 0.114], luma, atol=1.1)
+    for transform in (RandomColor(0.0, 0.3, 0.0), RandomColor(0.0, 0.0, 0.3)):
+        factors = [
+            np.log(drawn.std(axis=-1).mean() / image.std(axis=-1).mean()) for drawn in draws(transform, image, 300)
+        ]
+        assert np.std(factors) == pytest.approx(0.3, rel=0.15) and abs(np.mean(factors)) < 0.05
+
+
+def test_colours_stay_within_bytes_and_gray_stays_gray():
+    for image in (np.zeros_like(GRAY), np.full_like(GRAY, 255)):
+        changed = [drawn[0, 0] for drawn in draws(RandomColor(), image, 50)]
+        assert all(np.ptp(color) == 0 for color in changed), "no channel wraps around"
+        assert np.mean([np.array_equal(color, image[0, 0]) for color in changed]) == pytest.approx(0.5, abs=0.2)
+
+
+def test_noise_is_normal_of_up_to_sigma_gray_levels():
+    drawn = np.array([image - 128 for image in draws(RandomNoise(p=1, sigma=10), GRAY, 200)])
+    sigmas = drawn.std(axis=(1, 2, 3))
+    assert 9 < sigmas.max() < 10.3 and sigmas.min() < 1 and sigmas.mean() == pytest.approx(5, abs=0.6)
+    loudest = drawn[sigmas.argmax()] / sigmas.max()
+    assert np.mean(np.abs(loudest) < 1) == pytest.approx(0.68, abs=0.05) and abs(loudest.mean()) < 0.05
+    white, black = (draws(RandomNoise(p=1), np.full_like(GRAY, level), 20) for level in (255, 0))
+    assert min(image.min() for image in white) > 150 and max(image.max() for image in black) < 105
+
+
+def test_blur_spreads_an_edge_by_0_3_to_sigma_pixels():
+    edge = np.repeat((np.arange(60) >= 30)[None, :, None] * np.uint8(255), 40, 0).repeat(3, 2)
+
+    def width(image):  # the standard deviation of the edge's slope
+        slope = np.diff(image[20, :, 0]) / 255
+        place = np.arange(59) - 29
+        return np.sqrt(max(0, (slope * place**2).sum() - (slope * place).sum() ** 2))
+
+    widths = np.array([width(image) for image in draws(RandomBlur(p=1, sigma=2.0), edge, 200)])
+    assert 1.8 < widths.max() < 2.05 and widths.min() < 0.5 and widths.mean() == pytest.approx(1.15, abs=0.15)
+
+
+def test_occlusions_are_one_rectangle_of_one_gray_anywhere_in_the_picture():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:] = (0, 1, 0)  # no gray, so that every hidden pixel shows
+    drawn, places, grays, sizes = draws(RandomOcclusion(p=1, area=0.15), image, 400), [], [], []
+    for picture in drawn:
+        hidden = np.argwhere((picture != image).any(axis=2))
+        if len(hidden):  # a rectangle less than a pixel wide hides nothing
+            (top, left), (bottom, right) = hidden.min(axis=0), hidden.max(axis=0)
+            assert len(hidden) == (bottom - top + 1) * (right - left + 1)
+            assert np.ptp(picture[top : bottom + 1, left : right + 1]) == 0
+            places.append((top, left, bottom, right))
+            grays.append(picture[top, left, 0])
+            sizes.append((len(hidden) / 2400, (right - left + 1) / (bottom - top + 1)))
+    (areas, aspects), places = np.transpose(sizes), np.array(places)
+    assert len(places) > 380 and areas.max() < 0.151 and areas.max() > 0.12 and areas.min() > 0.01
+    assert areas.mean() == pytest.approx((0.02 + 0.15) / 2, abs=0.015)
+    assert places.min(axis=0)[:2].tolist() == [0, 0] and places.max(axis=0)[2:].tolist() == [39, 59]
+    assert (
+        np.log(aspects * 40 / 60).std() == pytest.approx(0.3, abs=0.08) and abs(np.log(aspects * 2 / 3).mean()) < 0.1
+    )
+    assert min(grays) < 10 and max(grays) > 245 and np.mean(grays) == pytest.approx(127, abs=15)
+
+
+def test_half_of_the_pictures_are_mirrored_unless_told_otherwise():
+    torch.manual_seed(0)
+    for p, transform in ((0.5, RandomAffine()), (0.2, RandomAffine(mirror=0.2)), (0.0, RandomAffine(mirror=0))):
+        drawn = [transform.draw(50, 50) for _ in range(400)]
+        assert np.mean([mirrored for _, mirrored in drawn]) == pytest.approx(p, abs=0.07)
+        assert all((np.linalg.det(matrix[:, :2]) < 0) == mirrored for matrix, mirrored in drawn)
+
+
+def test_random_crop_draws_rows_and_columns_apart():
+    y, x = np.mgrid[:7, :9]
+    torch.manual_seed(0)
+    sample = {"image": np.dstack([x, y, x]).astype(np.uint8), "keypoints": np.zeros((1, 2))}
+    corners = {tuple(RandomCrop((5, 6))(sample)["image"][0, 0, :2]) for _ in range(400)}
+    assert corners == {(left, top) for left in range(4) for top in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"), [((40, 60), 20, (20, 30)), ((61, 40), 20, (30, 20)), ((9, 9), 20, (20, 20))]
+)
+def test_rescale_sets_the_shorter_side_and_keeps_the_aspect(shape, size, expected):
+    corners = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]], np.float32)
+    scaled = Rescale(size)({"image": np.zeros((*shape, 3), np.uint8), "keypoints": corners})
+    assert scaled["image"].shape == (*expected, 3)
+    np.testing.assert_allclose(scaled["keypoints"], [[-0.5, -0.5], [expected[1] - 0.5, expected[0] - 0.5]], atol=1e-4)
+
+
+def test_normalize_color_keeps_the_picture_and_normalises_the_points(blobs):
+    sample = NormalizeColor(90, 40)(blobs)
+    assert sample["image"] is blobs["image"]
+    np.testing.assert_allclose(sample["keypoints"], (blobs["keypoints"] - 90) / 40, rtol=1e-6)
+    np.testing.assert_allclose(NormalizeColor(90, 40).inverse(sample["keypoints"]), blobs["keypoints"], atol=1e-4)

@@ -1,0 +1,120 @@
+import cv2
+import numpy as np
+import pytest
+
+from facial_keypoints.geometry import (
+    LONGEST_SIDE,
+    compose,
+    crop_matrix,
+    invert,
+    mirror_matrix,
+    resize,
+    resize_matrix,
+    similarity,
+    similarity_matrix,
+    tight_box,
+    transform_points,
+    warp,
+)
+
+
+@pytest.fixture
+def photo():
+    """A soft picture, 90 x 120, different everywhere and in every channel."""
+    y, x = np.mgrid[:90, :120]
+    return np.rint(128 + 120 * np.sin(np.dstack([x / 17, y / 13, (x + y) / 23]))).astype(np.uint8)
+
+
+def test_a_tight_box_touches_the_outermost_points():
+    box = tight_box(np.array([[3.0, 8.0], [7.0, 2.5], [5.0, 5.0]]))
+    assert box.tolist() == [3, 2.5, 4, 5.5] and box.dtype == np.float32
+
+
+def test_the_inner_matrix_of_a_composition_comes_first():
+    double, move = np.array([[2.0, 0, 0], [0, 2, 0]]), np.array([[1.0, 0, 10], [0, 1, -5]])
+    points = np.array([[1.0, 2.0], [0, 0]])
+    assert transform_points(compose(double, move), points).tolist() == [[22, -6], [20, -10]]
+    assert transform_points(compose(move, double), points).tolist() == [[12, -1], [10, -5]]
+    assert transform_points(invert(move), points).tolist() == [[-9, 7], [-10, 5]]
+
+
+def test_points_keep_their_shape_and_become_float32():
+    points = np.arange(24.0).reshape(2, 3, 4)[..., :2]
+    moved = transform_points(np.array([[0.0, 1, 0], [-1, 0, 7]]), points)
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(moved, np.stack([points[..., 1], 7 - points[..., 0]], axis=-1))
+
+
+def test_a_crop_of_the_whole_picture_is_what_resize_matrix_says():
+    """The box whose edges are a square picture's, which lie half a pixel outside of its outer pixels' centres."""
+    matrix = crop_matrix((-0.5, -0.5, 80, 80), size=120, margin=0.0)
+    np.testing.assert_allclose(matrix, resize_matrix((80, 80), (120, 120)), atol=1e-12)
+
+
+def test_a_positive_angle_turns_counter_clockwise_about_the_middle_and_the_shift_comes_last():
+    matrix = similarity_matrix(90, 2.0, (10, -1), (101, 61))  # the middle is (50, 30)
+    points = np.array([[50.0, 30.0], [51, 30], [50, 31]])  # middle, right of it, below it
+    np.testing.assert_allclose(transform_points(matrix, points), [[60, 29], [60, 27], [62, 29]], atol=1e-4)
+
+
+def test_mirroring_swaps_the_outer_columns(photo):
+    np.testing.assert_array_equal(warp(photo, mirror_matrix(120), (120, 90)), photo[:, ::-1])
+
+
+@pytest.mark.parametrize("size", [(240, 270), (119, 89), (60, 30), (400, 45), (80, 200)])
+def test_resizing_moves_a_soft_edge_as_the_matrix_says(size):
+    """A ramp holds its own coordinates: after resizing, pixel x shows the place in the old picture that it is from."""
+    x, y = np.meshgrid(np.arange(120, dtype=np.float32), np.arange(90, dtype=np.float32))
+    small = resize(np.dstack([x, y, x]), size)
+    assert small.shape == (size[1], size[0], 3)
+    there = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)
+    back = transform_points(invert(resize_matrix((120, 90), size)), there)
+    inside = (slice(4, -4), slice(4, -4))
+    np.testing.assert_allclose(small[inside][..., :2], back[inside], atol=0.51 if size == (60, 30) else 0.6)
+
+
+def test_shrinking_averages_and_enlarging_interpolates(photo):
+    halved = photo.astype(float).reshape(45, 2, 60, 2, 3).mean(axis=(1, 3))
+    assert np.abs(resize(photo, (60, 45)) - halved).max() <= 0.51
+    assert np.array_equal(resize(photo, (120, 90)), photo)
+    assert np.array_equal(resize(photo, (200, 45)), cv2.resize(photo, (200, 45)))
+
+
+@pytest.mark.parametrize("scale", [0.51, 0.8, 1.3])
+def test_a_warp_that_hardly_shrinks_is_opencvs_with_the_edge_repeated(scale, photo):
+    matrix = similarity_matrix(30, scale, (4, 5), (80, 80))
+    expected = cv2.warpAffine(photo, matrix, (80, 70), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_array_equal(warp(photo, matrix, (80, 70)), expected)
+
+
+@pytest.mark.parametrize("side", [14, 19, 31])
+@pytest.mark.parametrize("box", [(30, 20, 40, 44), (-30, -20, 60, 60), (80, 60, 80, 60), (0, 0, 120, 90)])
+def test_a_warp_that_shrinks_shows_the_mean_of_what_each_pixel_covers(side, box, photo):
+    """Against a picture that is enlarged first, sampled densely and averaged, but at its border."""
+    times, matrix = 16, crop_matrix(box, side, 0.1)
+    fine = crop_matrix(box, side * times, 0.1)
+
+    def averaged(picture, border):
+        dense = cv2.warpAffine(picture, fine, (side * times,) * 2, borderMode=border).astype(float)
+        return dense.reshape(side, times, side, times, -1).mean(axis=(1, 3))
+
+    inside = averaged(np.ones((90, 120)), cv2.BORDER_CONSTANT)[..., 0] == 1
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3)), borderValue=1) == 1
+    off = np.abs(warp(photo, matrix, (side, side)) - averaged(photo, cv2.BORDER_REPLICATE))[inside]
+    assert inside.any() and off.mean() < 3 and off.max() < 10, (off.mean(), off.max())
+
+
+def test_the_end_of_a_photo_too_long_for_opencv_is_shown_as_it_is():
+    photo = np.random.default_rng(0).integers(0, 256, (10, LONGEST_SIDE + 1, 3), dtype=np.uint8)
+    shown = warp(photo, np.array([[1.0, 0, 9 - LONGEST_SIDE], [0, 1, 0]]), (10, 10))
+    np.testing.assert_array_equal(shown, photo[:, -10:])
+
+
+def test_a_similarity_is_the_least_squares_solution():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(9, 2)), rng.normal(size=(9, 2))
+    # numpy's own least squares for (a, b, c, d) in x' = a x - b y + c, y' = b x + a y + d
+    rows = [[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in source]
+    a, b, c, d = np.linalg.lstsq(np.reshape(rows, (18, 4)), target.ravel(), rcond=None)[0]
+    np.testing.assert_allclose(similarity(source, target), [[a, -b, c], [b, a, d]], atol=1e-12)
+    np.testing.assert_allclose(similarity(list(source), list(target)), [[a, -b, c], [b, a, d]], atol=1e-12)
