@@ -83,7 +83,7 @@ class PlainNet(nn.Module):
 
     def __init__(self, size, channels, kernel_size: int, pools: int, hidden: int, num_keypoints: int):
         super().__init__()
-        self.num_keypoints, self.pools = num_keypoints, pools
+        self.num_keypoints, self.kernel_size, self.pools = num_keypoints, kernel_size, pools
         pairs = zip((1, *channels), channels, strict=False)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairs)
         self.pool = nn.MaxPool2d(2)
@@ -109,6 +109,7 @@ class NoseNet(PlainNet):
 
     def __init__(self, layers: int = 3, kernel_size: int = 3):
         super().__init__((60, 80), (16, 32, 64, 64)[:layers], kernel_size, pools=3, hidden=128, num_keypoints=1)
+        self.layers = layers
 
 
 class FullFaceNet(PlainNet):
@@ -146,7 +147,7 @@ class HeatmapNet(nn.Module):
 
     def __init__(self, num_keypoints: int = IBUG_68.num_points, width: int = 32):
         super().__init__()
-        self.num_keypoints = num_keypoints
+        self.num_keypoints, self.width = num_keypoints, width
         a, b, c, d = width, 2 * width, 3 * width, 4 * width
         self.stem = nn.Sequential(nn.Conv2d(1, a, 5, 2, 2, bias=False), nn.BatchNorm2d(a), nn.ReLU())
         self.down = nn.ModuleList([ResidualBlock(a, b, 2), ResidualBlock(b, c, 2), ResidualBlock(c, d, 2)])
@@ -224,7 +225,8 @@ class FastNet(SureNet):
         super().__init__(num_keypoints, width=16)
 
 
-NETWORKS = {net.__name__: net for net in (Net, BatchNormNet, AccurateNet, FastNet)}
+# What weights files may hold, by name. A network keeps the arguments it was made with as attributes of the same names.
+NETWORKS = {net.__name__: net for net in (Net, BatchNormNet, NoseNet, FullFaceNet, HeatmapNet, AccurateNet, FastNet)}
 
 
 def initialize(model: nn.Module) -> nn.Module:

@@ -5,9 +5,21 @@ from torch import nn
 from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
 from heatmaps import points_and_covariance, soft_argmax
-from models import AccurateNet, BatchNormNet, FastNet, FullFaceNet, Net, NoseNet, count_parameters, initialize
+from models import (
+    NETWORKS,
+    AccurateNet,
+    BatchNormNet,
+    FastNet,
+    FullFaceNet,
+    HeatmapNet,
+    Net,
+    NoseNet,
+    count_parameters,
+    initialize,
+)
 from recipes import RECIPES
-from training.weights import load_model, save_model
+from train import SAVED_MODELS
+from training.weights import load_model, save_model, start_from
 from transforms import FaceCrop
 
 NETS = [Net, BatchNormNet]
@@ -88,6 +100,45 @@ def test_a_saved_model_gives_equal_outputs_and_knows_what_it_expects(network, tm
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
 
 
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [(HeatmapNet(58, width=8), (64, 64)), (NoseNet(layers=4, kernel_size=5), (60, 80)), (FullFaceNet(9), (180, 240)),
+     (AccurateNet(98), (64, 64))],
+)  # fmt: skip
+def test_weights_files_keep_the_arguments_of_the_network(model, size, tmp_path):
+    save_model(model.eval(), tmp_path / "net.pt", Expects())
+    x = torch.rand(1, 1, *size)
+    torch.testing.assert_close(load_model(tmp_path / "net.pt")(x), model(x), rtol=0, atol=0)
+
+
+def test_a_network_that_forgets_its_arguments_is_not_saved(tmp_path, monkeypatch):
+    class Forgets(nn.Linear):
+        def __init__(self, points=68):
+            super().__init__(4, 2 * points)
+
+    monkeypatch.setitem(NETWORKS, "Forgets", Forgets)
+    with pytest.raises(DataError, match="Forgets: keeps no attribute points"):
+        save_model(Forgets(), tmp_path / "net.pt", Expects())
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+def test_the_weights_that_ship_load(name):
+    assert load_model(SAVED_MODELS / f"{name}.pt").expects == RECIPES[name].expects
+
+
+def test_training_may_start_from_weights_for_other_points(tmp_path):
+    torch.manual_seed(0)
+    save_model(FastNet(), tmp_path / "net.pt", Expects())
+    model, same = FastNet(98), FastNet()
+    assert "68 points, that for 98 starts afresh" in start_from(model, tmp_path / "net.pt")
+    assert "all layers" in start_from(same, tmp_path / "net.pt")
+    saved = load_model(tmp_path / "net.pt").state_dict()
+    assert all(torch.equal(saved[k], v) for k, v in same.state_dict().items())
+    assert [k for k, v in model.state_dict().items() if not torch.equal(saved[k], v)] == ["head.weight", "head.bias"]
+    with pytest.raises(DataError, match="net.pt: holds FastNet, this recipe trains AccurateNet"):
+        start_from(AccurateNet(), tmp_path / "net.pt")
+
+
 def test_a_network_that_load_model_would_not_find_is_not_saved(tmp_path):
     class MyNet(Net):
         pass
@@ -119,6 +170,13 @@ def test_an_unreadable_weights_file_is_one_sentence(content, tmp_path):
     (tmp_path / "bad.pt").write_bytes(content)
     with pytest.raises(DataError, match="bad.pt: not a weights file of this project"):
         load_model(tmp_path / "bad.pt")
+
+
+def test_the_error_for_a_bad_weights_file_does_not_advise_to_load_it_unsafely(tmp_path):
+    torch.save({"weights": Expects()}, tmp_path / "bad.pt")
+    with pytest.raises(DataError, match="bad.pt: not a weights file of this project") as caught:
+        load_model(tmp_path / "bad.pt")
+    assert "weights_only" not in str(caught.value) and "trust" not in str(caught.value)
 
 
 def test_a_file_of_other_weights_is_one_sentence(tmp_path):

@@ -1,7 +1,7 @@
 """Saving and loading weights."""
 
+import inspect
 import os
-import pickle
 from pathlib import Path
 
 import torch
@@ -36,15 +36,26 @@ def network_name(model: nn.Module) -> str:
     return name
 
 
+def constructor_arguments(model: nn.Module) -> dict:
+    """What the network was made with: it keeps its arguments as attributes of the same names.
+
+    Raises DataError for a network that does not.
+    """
+    names = list(inspect.signature(type(model)).parameters)
+    if missing := [name for name in names if not hasattr(model, name)]:
+        raise DataError(f"{type(model).__name__}: keeps no attribute {missing[0]}, so weights files cannot say it")
+    return {name: getattr(model, name) for name in names}
+
+
 def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch.float32) -> None:
-    """Save weights (torch.float16 for those that ship), the network's name and what it expects.
+    """Save weights (torch.float16 for those that ship), the network's name and arguments and what it expects.
 
     Raises DataError for a network that is not in NETWORKS and when the file cannot be written.
     """
     weights = {k: v.detach().cpu().to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     content = {
         "network": network_name(model),
-        "num_keypoints": model.num_keypoints,
+        "arguments": constructor_arguments(model),
         "expects": expects.to_dict(),
         "weights": weights,
     }
@@ -56,17 +67,43 @@ def load_model(path: str | Path) -> nn.Module:
 
     Raises DataError for a missing file and for one that save_model did not write.
     """
+    content = _read(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        model = NETWORKS[content["network"]](content["num_keypoints"])
+        model = NETWORKS[content["network"]](**_arguments(content))
         model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
         older = {"mirror_shift": getattr(model, "mirror_shift", None)}  # files of before November 2026 do not say it
         model.expects = Expects.from_dict(older | content["expects"])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
-    except Exception as error:  # torch.load raises nearly anything on a damaged file
-        # Of an unreadable file torch says how to load it unsafely; nobody should.
-        unreadable = isinstance(error, pickle.UnpicklingError)
-        reason = "torch cannot read it" if unreadable else f"{type(error).__name__}: {error}".splitlines()[0]
+    except Exception as error:  # whatever other content may lead to
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path}: not a weights file of this project ({reason})") from None
     return model.eval()
+
+
+def _read(path):
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
+    except Exception:  # nearly any, with advice to load the file unsafely, which nobody should
+        raise DataError(f"{path}: not a weights file of this project (damaged, or of another program)") from None
+
+
+def _arguments(content):
+    """Files of before November 2026 hold the number of keypoints alone."""
+    return content.get("arguments") or {"num_keypoints": content["num_keypoints"]}
+
+
+def start_from(model: nn.Module, path: str | Path) -> str:
+    """Copy the weights of a file into a network of the same class, to train them further; returns a line about it.
+
+    Layers that have another shape there, as the last one for another number of points, keep their fresh start.
+    Raises DataError for a file of another class.
+    """
+    start = load_model(path)
+    if type(start) is not type(model):
+        raise DataError(f"{path}: holds {type(start).__name__}, this recipe trains {type(model).__name__}")
+    own = model.state_dict()
+    model.load_state_dict({k: v for k, v in start.state_dict().items() if v.shape == own[k].shape}, strict=False)
+    if start.num_keypoints == model.num_keypoints:
+        return f"{path}, all layers"
+    return f"{path}; its last layer has {start.num_keypoints} points, that for {model.num_keypoints} starts afresh"
