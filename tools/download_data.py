@@ -1,36 +1,34 @@
 #!/usr/bin/env python3
 """Fetch the published course data: `python tools/download_data.py [--dest data]`, or `make data`.
 
-DEST gets training/*.jpg, test/*.jpg and their two CSV files; whatever else is in it stays as it is. All is
-downloaded to and unpacked in a folder .DEST-download beside DEST, and moved into place when it is checked.
-An interrupted download stays there, and the same command goes on with it.
+DEST gets training/*.jpg, test/*.jpg and their two CSV files; whatever else is in it stays as it is. All is downloaded
+to and unpacked in a folder .DEST-download beside DEST, and moved into place when it is checked. An interrupted
+download stays there, and the same command goes on with it.
+
+Built on requests and not on pooch, which checks an archive by its SHA-256 (GitHub packs its zip anew for everyone,
+so there is none) and always starts again. What is checked here is what comes out: both CSV files by their SHA-256,
+every image by zip's checksum when it is unpacked and by its own when it is opened. An archive glued together from two
+versions of a file does not pass, and is deleted.
 """
 
 import argparse
-import contextlib
-import errno
 import hashlib
-import http.client
-import queue
-import re
 import shutil
-import ssl
-import stat
 import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
+import requests
+from PIL import Image
 from tqdm import tqdm
 
 BLOCK = 1 << 18  # bytes per read
 STALL_SECONDS = 10  # a download that stands still for longer has broken off
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 OTHER_DATASETS = (  # name, where its owner has it, folder in DEST
     ("IMM Face Database", "http://www2.compute.dtu.dk/~aam/datasets/datasets.html", "imm_face_db"),
     (
@@ -76,18 +74,30 @@ class NoNetwork(BadSource):
     """This source cannot be reached."""
 
 
-def find_fault(folder: Path, archive: Archive, more_images: bool = False) -> str:
-    """The first thing in `folder` that is not as published, '' if none; `more_images` may be there or not."""
+def find_fault(folder: Path, archive: Archive) -> str:
+    """The first thing in `folder` that is not as published, '' if none; more images are no fault."""
     for name, expected in archive.csv_sha256.items():
         if not (folder / name).is_file():
             return f"no {name}"
         if (found := text_sha256(folder / name)) != expected:
             return f"{name} has SHA-256 {found[:12]}..., expected {expected[:12]}..."
     for split, expected in archive.images.items():
-        count = len(list((folder / split).glob("*.jpg")))
-        if count < expected or (count > expected and not more_images):
-            return f"{count} images in {split}/, expected {expected}"
+        images = sorted((folder / split).glob("*.jpg"))
+        if len(images) < expected:
+            return f"{len(images)} images in {split}/, expected {expected}"
+        if damaged := next((path.name for path in images if not is_sound(path)), None):
+            return f"{split}/{damaged} is not a sound image"
     return ""
+
+
+def is_sound(path: Path) -> bool:
+    """Whether Pillow can open the image, and a PNG's checksums are right."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+        return True
+    except Exception:  # Pillow raises nearly anything on a damaged file
+        return False
 
 
 def text_sha256(path: Path) -> str:
@@ -95,222 +105,113 @@ def text_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
+def request(url: str, start: int, patience: float) -> requests.Response:
+    """Ask for a file from byte `start` on; raises BadSource when there is no answer within `patience` seconds.
+
+    In a thread, because the timeout of requests covers neither the name look-up nor all addresses of a name.
+    """
+    answer, host = Future(), urlsplit(url).netloc
+
+    def ask():
+        try:
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            answer.set_result(requests.get(url, headers=headers, stream=True, timeout=STALL_SECONDS))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        response = answer.result(patience)
+    except OSError as error:  # those of requests are, and TimeoutError
+        raise NoNetwork(f"{host} cannot be reached ({type(error).__name__})") from None
+    if response.status_code not in (200, 206):
+        raise BadSource(f"{host} answers {response.status_code} {response.reason}")
+    return response
+
+
 def download(url: str, part: Path, patience: float) -> None:
-    """Fetch `url` into `part`, from where an earlier call broke off if the file is still the same.
+    """Fetch `url` into `part`, from where an earlier call broke off.
 
     Raises BadSource when nothing comes, Problem when it breaks off or does not fit on the disk.
     """
-    host = urlsplit(url).netloc
-    response, start = connect(url, part, patience)
-    with response:
+    host, start = urlsplit(url).netloc, max(0, part.stat().st_size - 1) if part.exists() else 0
+    with request(url, start, patience) as response:  # one byte twice, since asking for none is an error
+        start = start if response.status_code == 206 else 0
         length = int(response.headers.get("Content-Length", 0))
-        total = start + length if length else None
-        needed = length + (total or 0)  # PNG images: unpacked as large as packed
-        free = shutil.disk_usage(part.parent).free
-        if free < needed:
+        total, needed = start + length if length else None, start + 2 * length  # PNG: unpacked as large as packed
+        if (free := shutil.disk_usage(part.parent).free) < needed:
             raise Problem(f"Disk full: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free, make room")
         with (
             part.open("r+b" if start else "wb") as file,
             tqdm(desc=host, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
             file.seek(start)
-            for block in read_blocks(response, host):
-                file.write(block)
-                bar.update(len(block))
-    size = part.stat().st_size
-    if total and size < total:
-        raise Problem(f"{host} broke off after {size} of {total} bytes")
-
-
-def read_blocks(response, host: str) -> Iterator[bytes]:
-    """The body of `response` in blocks; raises Problem when the connection fails."""
-    try:
-        while block := response.read(BLOCK):
-            yield block
-    except (OSError, http.client.HTTPException) as error:
-        raise Problem(f"{host} broke off ({error})") from None
-
-
-def connect(url: str, part: Path, patience: float):
-    """Ask for the rest of `part`, or for all of it: (open response, position of its first byte).
-
-    The server's ETag or date of the file is kept beside the part, so that two versions are never glued.
-    """
-    start, headers = 0, {}
-    if part.exists() and part.stat().st_size and tag_of(part).exists():
-        start = part.stat().st_size - 1  # one byte twice, so that a part that is complete is no error
-        headers = {"Range": f"bytes={start}-", "If-Range": tag_of(part).read_text()}
-    response = request(url, headers, patience)
-    etag = response.headers.get("ETag", "")
-    version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")  # not W/"weak"
-    if response.status == 200:
-        forget(part)
-        if version:
-            tag_of(part).write_text(version)
-        return response, 0
-    follows = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-    if response.status == 206 and headers and follows and version in ("", headers["If-Range"]):
-        return response, start
-    response.close()
-    if headers and response.status in (206, 416):  # another file than the one begun
-        forget(part)
-        return connect(url, part, patience)
-    raise BadSource(f"{urlsplit(url).netloc} answers {response.status} {response.reason}")
-
-
-def request(url: str, headers: dict, patience: float):
-    """The response to a GET, whatever its status; raises NoNetwork when there is none in `patience` seconds.
-
-    In a thread, because urlopen's timeout covers neither the name look-up nor all addresses of a name.
-    """
-    answers = queue.SimpleQueue()
-
-    def ask():
-        try:
-            answers.put(urlopen(Request(url, headers=headers), timeout=STALL_SECONDS))
-        except Exception as error:  # an HTTPError is a response too
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=patience)
-    except queue.Empty:
-        answer = TimeoutError(f"no answer within {patience} s")
-    if hasattr(answer, "status"):
-        return answer
-    reason, host = getattr(answer, "reason", answer), urlsplit(url).netloc
-    if isinstance(reason, ssl.SSLError):
-        raise BadSource(f"{host} has no secure connection ({reason})")
-    raise NoNetwork(f"{host} ({getattr(reason, 'strerror', None) or reason})")
-
-
-def tag_of(part: Path) -> Path:
-    """The file beside a part that remembers which version of the server's file it is."""
-    return part.with_suffix(".tag")
-
-
-def forget(part: Path) -> None:
-    """Delete a part and its tag."""
-    tag_of(part).unlink(missing_ok=True)
-    part.unlink(missing_ok=True)
+            try:
+                for block in response.iter_content(BLOCK):
+                    file.write(block)
+                    bar.update(len(block))
+            except requests.RequestException:
+                raise Problem(f"{host} broke off after {file.tell()} of {total or 'unknown'} bytes") from None
 
 
 def unpack(part: Path, folder: Path, archive: Archive) -> None:
-    """Unpack the images and CSV files into `folder`, at whatever depth of the zip they are.
+    """Unpack the images and CSV files into `folder`, at whatever depth of the zip they are, and nothing else.
 
-    Raises BadSource for what is not a zip, is damaged, or has an entry that leads out of its folder.
+    They are written as plain files under names from the list below, so that no entry leads out of the folder.
     """
-    try:
-        with zipfile.ZipFile(part) as zipped:
-            members = select(zipped.infolist(), archive)
-            for name, info in tqdm(members.items(), desc="unpack", unit=" files", disable=None):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                with zipped.open(info) as source, (folder / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-    except BAD_ZIP as error:
-        raise BadSource(f"not a sound zip file ({error})") from None
-
-
-def select(entries: list[zipfile.ZipInfo], archive: Archive) -> dict[str, zipfile.ZipInfo]:
-    """The entries to unpack by their name below DEST; raises BadSource for a dangerous one."""
-    for entry in entries:
-        path = PureWindowsPath(entry.filename)  # knows / and \ and drive letters
-        if path.anchor or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16):
-            raise BadSource(f"entry {entry.filename!r} may lead out of its folder")
-    paths = {PurePosixPath(entry.filename): entry for entry in entries}
-    tops = [path.parent for path in paths if path.name in archive.csv_sha256]
-    if not tops:
-        raise BadSource(f"no {next(iter(archive.csv_sha256))} in it")
-    top = min(tops, key=lambda folder: len(folder.parts))
-    inside = {str(path.relative_to(top)): entry for path, entry in paths.items() if path.is_relative_to(top)}
-    image = re.compile(rf"({'|'.join(archive.images)})/[^./:\\][^/:\\]*\.jpg")
-    wanted = [name for name in inside if name in archive.csv_sha256 or image.fullmatch(name)]
-    return {name: inside[name] for name in wanted}
-
-
-def install(new: Path, dest: Path) -> None:
-    """Move every file of `new` to its place in `dest`; on any failure take those away that were not there."""
-    names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
-    added = [path for path in sorted({(dest / name).parent for name in names}) if not path.exists()]
-    try:
-        for name in names:
-            (dest / name).parent.mkdir(parents=True, exist_ok=True)
-            if not (dest / name).exists():
-                added.append(dest / name)
-            shutil.move(new / name, dest / name)
-    except BaseException:
-        for path in reversed(added):
-            with contextlib.suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
-        raise
-
-
-def fetch(archive: Archive, dest: Path) -> None:
-    """Download, check and install `archive` in `dest`; raises Problem with one sentence.
-
-    Nothing is left beside `dest` but the beginning of an interrupted download that can be resumed.
-    """
-    for name, expected in archive.csv_sha256.items():
-        if (dest / name).exists() and text_sha256(dest / name) != expected:
-            raise Problem(f"{dest / name} is not the published file and would be overwritten, move it away")
-    work = work_folder(dest)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / ".gitignore").write_text("*\n")
-        fetch_from_any(archive, work, dest)
-        shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        shutil.rmtree(work, ignore_errors=True)
-        raise Problem(f"Disk full: no room beside {dest} for the archive and its images, make room") from None
-    finally:
-        tidy(work)
-
-
-def fetch_from_any(archive: Archive, work: Path, dest: Path) -> None:
-    """Try one source after the other; raises Problem with what is wrong with each."""
-    problems = []
-    for url in archive.sources:
-        try:
-            return fetch_from(url, archive, work, dest)
-        except BadSource as problem:
-            problems.append(problem)
-    offline = all(isinstance(problem, NoNetwork) for problem in problems)
-    raise Problem(
-        f"{'No network' if offline else 'No usable archive'}: {', '.join(map(str, problems))}; "
-        "`make run` goes on with the drawn faces"
-    )
+    first_csv = next(iter(archive.csv_sha256))
+    with zipfile.ZipFile(part) as zipped:
+        entries = {PurePosixPath(entry.filename): entry for entry in zipped.infolist()}
+        tops = sorted((path.parent for path in entries if path.name == first_csv), key=lambda top: len(top.parts))
+        if not tops:
+            raise BadSource(f"no {first_csv} in it")
+        for path, entry in tqdm(entries.items(), desc="unpack", unit=" files", disable=None):
+            name, images = path.name, path.parent.parent == tops[0] and path.parent.name in archive.images
+            if images and path.suffix == ".jpg" and name[0] != "." and not set(name) & set("\\:"):
+                target = folder / path.parent.name / name
+            elif path.parent == tops[0] and name in archive.csv_sha256:
+                target = folder / name
+            else:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with zipped.open(entry) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
 
 
 def fetch_from(url: str, archive: Archive, work: Path, dest: Path) -> None:
     """Download, unpack, check and install what one source has; a bad archive is deleted."""
-    part, new = work / (re.sub(r"\W+", "-", url)[-80:] + ".part"), work / "new"
+    part, new = work / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}.part", work / "new"
     shutil.rmtree(new, ignore_errors=True)
     download(url, part, archive.patience)
     try:
         unpack(part, new, archive)
         if fault := find_fault(new, archive):
             raise BadSource(fault)
-    except BadSource as problem:
-        forget(part)
-        raise BadSource(f"archive from {urlsplit(url).netloc}: {problem}, deleted") from None
-    install(new, dest)
+    except (BadSource, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        part.unlink()
+        raise BadSource(f"archive from {urlsplit(url).netloc}: {error}, deleted") from None
+    for path in sorted(new.rglob("*.*"), key=lambda path: path.suffix == ".csv"):  # last, for they say: here is data
+        target = dest / path.relative_to(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    shutil.rmtree(work)
 
 
-def work_folder(dest: Path) -> Path:
-    """Where downloads and unpacked files wait: beside DEST, on the same disk."""
-    return dest.resolve().with_name(f".{dest.resolve().name}-download")
-
-
-def tidy(work: Path) -> None:
-    """Delete what is half done, keep the beginning of a download that can be resumed."""
-    shutil.rmtree(work / "new", ignore_errors=True)
-    for part in work.glob("*.part"):
-        if not tag_of(part).exists():
-            forget(part)
-    if not any(work.glob("*.part")):
-        shutil.rmtree(work, ignore_errors=True)
+def fetch(archive: Archive, dest: Path, work: Path) -> None:
+    """Install `archive` in `dest` from the first source that has it; raises Problem with what is wrong with each."""
+    for name, expected in archive.csv_sha256.items():
+        if (dest / name).exists() and text_sha256(dest / name) != expected:
+            raise Problem(f"{dest / name} is not the published file and would be overwritten, move it away")
+    work.mkdir(parents=True, exist_ok=True)
+    (work / ".gitignore").write_text("*\n")
+    problems = []
+    for url in archive.sources:
+        try:
+            return fetch_from(url, archive, work, dest)
+        except BadSource as problem:
+            problems.append(problem)
+    what = "No network" if all(isinstance(problem, NoNetwork) for problem in problems) else "No usable archive"
+    raise Problem(f"{what}: {', '.join(map(str, problems))}; `make run` goes on with the drawn faces")
 
 
 def main(argv: list[str] | None = None, archive: Archive = COURSE) -> int:
@@ -318,16 +219,21 @@ def main(argv: list[str] | None = None, archive: Archive = COURSE) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dest", type=Path, default=Path("data"), help="folder for the data (default: data)")
     dest = parser.parse_args(argv).dest
+    work = dest.resolve().with_name(f".{dest.resolve().name}-download")
     counts = " and ".join(f"{count} {split}" for split, count in archive.images.items())
     try:
-        fault = find_fault(dest, archive, more_images=True)
+        fault = find_fault(dest, archive)
         if not fault:
             print(f"{dest}: already complete ({counts} images)")
             return 0
         print(f"{dest}: {fault}; fetching the published data", flush=True)
-        fetch(archive, dest)
+        fetch(archive, dest, work)
     except (Problem, OSError, KeyboardInterrupt) as stop:
-        again = "resumes the download" if any(work_folder(dest).glob("*.part")) else "starts again"
+        shutil.rmtree(work / "new", ignore_errors=True)
+        resumes = any(work.glob("*.part"))
+        if not resumes:
+            shutil.rmtree(work, ignore_errors=True)
+        again = "resumes the download" if resumes else "starts again"
         print(f"{str(stop) or 'Stopped'}; the same command {again}.", file=sys.stderr)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
     print(f"{dest}: complete ({counts} images with their keypoints)")
