@@ -131,7 +131,7 @@ def test_the_ruler_is_of_the_true_points_and_other_schemes_name_theirs(four):
     predicted[:, 36] += 500
     off = np.linalg.norm(predicted - true, axis=2).mean(axis=1)
     np.testing.assert_allclose(metrics.nme(predicted, true), off / 100)
-    np.testing.assert_allclose(metrics.nme(predicted, true, (0, 1)), off / np.hypot(200, 50))
+    np.testing.assert_allclose(metrics.nme(predicted, true, Scheme("own", 68, ruler=(0, 1))), off / np.hypot(200, 50))
 
 
 def test_smooth_l1_is_squared_below_one_and_straight_above():

@@ -12,9 +12,10 @@ from PIL import Image
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
 from facial_keypoints.images import DataError, as_rgb
-from facial_keypoints.network import Expects, mirror_averaged
-from facial_keypoints.pipeline import FacePipeline, confidence, without_doubles
-from facial_keypoints.schemes import IBUG_68
+from facial_keypoints.network import FACES_AT_ONCE, Expects, mirror_averaged
+from facial_keypoints.pipeline import Face, FacePipeline, confidence, without_doubles
+from facial_keypoints.pose import head_pose
+from facial_keypoints.schemes import IBUG_68, Scheme
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTS = Expects()
@@ -272,3 +273,142 @@ def test_what_is_found_in_the_mirror_image_is_put_back(shift):
     np.testing.assert_array_equal(looks[1][0, 0], np.roll(crops[0, 0, :, ::-1], (shift, shift), axis=(0, 1)))
     once = mirror_averaged(locate, crops, replace(expects, mirror_shift=None))
     assert len(looks) == 3 and once[0, 0, 2] == 3
+
+
+class Fixed:
+    """Answers every crop with the same points, which fill a box of 60 x 40 as the crop shows it, and one spread."""
+
+    expects = Expects(size=100, mean=10.0, std=20.0)
+
+    def __init__(self, spread=np.nan, grow=1.0, count=68, **expects):
+        self.expects, self.calls = replace(self.expects, **expects), []
+        points = np.random.default_rng(0).uniform(-0.5, 0.5, (count, 2))
+        points[:2] = (-0.5, -0.5), (0.5, 0.5)
+        self.points = 49.5 + points * [100 / 1.5, 100 / 1.5 * 40 / 60] * grow  # the box's longer side is 1 / 1.5
+        self.spread = spread
+
+    def locate(self, crops):
+        self.calls.append(len(crops))
+        return answer(np.repeat(self.points[None], len(crops), axis=0), self.spread / self.expects.std, self.expects)
+
+
+BOX = (100, 80, 60, 40)
+PHOTO = np.zeros((300, 400, 3), np.uint8)
+
+
+def test_confidence_is_of_the_spread_in_parts_of_the_boxs_longer_side():
+    (face,) = FacePipeline(Fixed(spread=4.0), min_confidence=0.0).faces(PHOTO, [BOX], [7])
+    np.testing.assert_allclose(face.box, BOX, atol=1e-3)
+    relative = 4.0 * 0.9 / 60  # a pixel of the crop is 1.5 * 60 / 100 pixels of the photo
+    expected = 1 - (1 + 0.05 / relative) * np.exp(-0.05 / relative)
+    np.testing.assert_allclose(face.confidence, expected, rtol=1e-4)
+    assert face.score == 7 and face.certainty == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "kept"), [(1.9, True), (2.05, False)])
+def test_faces_below_half_confidence_are_left_out_unless_told_otherwise(spread, kept):
+    """With a spread of 0.02979 of the box's longer side half of the points are right within 0.05 of it."""
+    (everyone,) = FacePipeline(Fixed(spread), min_confidence=0.0).faces(PHOTO, [BOX], [1])
+    assert len(FacePipeline(Fixed(spread)).faces(PHOTO, [BOX], [1])) == kept == (everyone.certainty >= 0.5)
+    assert FacePipeline(Fixed(spread), min_confidence=everyone.certainty + 0.01).faces(PHOTO, [BOX], [1]) == []
+    assert len(FacePipeline(Fixed(), min_confidence=0.9).faces(PHOTO, [BOX], [0.1])) == 1, "it does not estimate any"
+
+
+@pytest.mark.parametrize(
+    ("grow", "believed"), [(1.0, True), (1.48, True), (1.52, False), (0.68, True), (0.65, False), (0.0, False)]
+)
+def test_a_box_may_grow_or_shrink_by_half(grow, believed):
+    pipeline = FacePipeline(Fixed(grow=grow))
+    (box,) = pipeline.look_again([BOX], pipeline.keypoints(PHOTO, [BOX]))
+    w, h = 60 * grow, 40 * grow
+    np.testing.assert_allclose(box, (130 - w / 2, 100 - h / 2, w, h) if believed else BOX, atol=1e-3)
+    assert pipeline.look_again(np.empty((0, 4)), np.empty((0, 68, 2))).shape == (0, 4)
+
+
+def rectangle(x, y, w, h, score):
+    return Face(np.array([[x, y], [x + w, y + h]], np.float32), score)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ((14, 14, 10, 10), True),  # the middle of each lies in the other
+        ((16, 10, 10, 10), False),  # neither's does
+        ((10, 16, 10, 10), False),
+        ((4, 4, 10, 10), False),
+        ((0, 0, 60, 60), True),  # the small one's middle lies in the large one's box, but not the other way round
+        ((16, 16, 2, 2), True),
+        ((21, 12, 4, 4), False),
+    ],
+)
+def test_a_face_is_there_once_when_the_middle_of_one_lies_in_the_box_of_another(other, same):
+    faces = [rectangle(10, 10, 10, 10, 1.0), rectangle(*other, 2.0)]
+    for pair in (faces, faces[::-1]):
+        assert [face.score for face in without_doubles(pair)] == ([2.0] if same else [2.0, 1.0])
+
+
+def test_pictures_in_a_list_are_answered_in_order_and_share_batches():
+    def detector(image):  # as many faces as the first pixel says, far from each other
+        count = image[0, 0, 0]
+        return np.array([(100 + 70 * i, 80, 60, 40) for i in range(count)]).reshape(-1, 4), np.arange(count) / 10
+
+    counts = [1, 0, 2, 3, 0, 1, *[1] * 30]
+    pictures = [np.full((300, 400, 3), count, np.uint8) for count in counts]
+    network = Fixed()
+    together = FacePipeline(network, detector)(pictures)
+    assert [len(faces) for faces in together] == counts
+    assert max(network.calls) == FACES_AT_ONCE and len(network.calls) == 2 * -(-sum(counts) // FACES_AT_ONCE)
+    for picture, faces in zip(pictures, together, strict=True):
+        alone = FacePipeline(Fixed(), detector)(picture)
+        assert [face.score for face in faces] == [face.score for face in alone]
+        for face, same in zip(faces, alone, strict=True):
+            np.testing.assert_allclose(face.keypoints, same.keypoints, atol=1e-4)
+    assert FacePipeline(network, detector)([]) == [] and FacePipeline(network, detector)(tuple(pictures[:1]))[0]
+
+
+def test_a_crop_is_gray_or_rgb_in_0_to_1():
+    photo = np.full((50, 60, 3), (255, 0, 51), np.uint8)
+    rgb = FacePipeline(Fixed(color=True)).crop(photo, BOX)
+    gray = FacePipeline(Fixed()).crop(photo, BOX)
+    assert rgb.dtype == gray.dtype == np.float32 and rgb.shape == (3, 100, 100) and gray.shape == (1, 100, 100)
+    np.testing.assert_allclose(rgb[:, 7, 9], [1, 0, 0.2], atol=1e-6)
+    np.testing.assert_allclose(gray, 0.299 + 0.114 * 0.2, atol=0.003)
+
+
+def test_the_crop_keeps_up_up_and_left_left():
+    photo = np.zeros((300, 400, 3), np.uint8)
+    photo[:100, :130] = 255  # up and left of the box's middle
+    crop = FacePipeline(Fixed()).crop(photo, BOX)[0]
+    assert crop[:48, :48].min() == 1 and crop[52:].max() == crop[:, 52:].max() == 0
+
+
+def test_68_points_have_a_pose_and_others_none(astronaut):
+    (face,) = FacePipeline("fast", min_confidence=0.0)(astronaut)
+    expected = head_pose(face.keypoints, astronaut.shape)
+    assert (face.pose.yaw, face.pose.pitch, face.pose.roll) == (expected.yaw, expected.pitch, expected.roll)
+    (face,) = FacePipeline(Fixed(count=5, scheme=Scheme("five", 5))).faces(PHOTO, [BOX], [1])
+    assert face.pose is None and face.keypoints.shape == (5, 2)
+    assert FacePipeline(Fixed(grow=0.0)).faces(PHOTO, [BOX], [1])[0].pose is None, "all points in one spot"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"network": "net.pt"}, r"net.pt: the library runs ONNX; `python -m training.export net.pt`"),
+        ({"network": "none.onnx"}, "none.onnx: no such weights file"),
+        ({"network": 3}, "int: expected accurate, fast, the path of an .onnx file, or an object"),
+        ({"detector": "cat"}, "detector 'cat': expected haar"),
+        ({"device": "tpu"}, 'device "tpu": expected "cpu" or "cuda"'),
+    ],
+)
+def test_a_pipeline_of_unknown_parts_is_one_sentence(arguments, sentence):
+    with pytest.raises(DataError, match=sentence):
+        FacePipeline(**arguments)
+
+
+def test_more_faces_than_fit_a_batch_are_answered_as_alone(astronaut):
+    network = FacePipeline("fast").network
+    crops = np.random.default_rng(0).random((FACES_AT_ONCE + 3, 1, 160, 160), np.float32)
+    together = network.locate(crops)
+    np.testing.assert_allclose(together[[0, -1]], network.locate(crops[[0, -1]]), atol=1e-4)
+    assert together.shape == (FACES_AT_ONCE + 3, 68, 3) and network.locate(crops[:0]).shape == (0, 68, 3)
