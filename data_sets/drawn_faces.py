@@ -15,6 +15,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -131,24 +132,40 @@ def recipe(**parameters) -> str:
 def write_once(root, wanted: str, write) -> Path:
     """Let `write(folder)` fill the folder root, whole or not at all, unless it holds what `wanted` says already.
 
-    An older drawn data set is replaced; raises FileExistsError for any other folder that is not empty.
+    Of several processes that do so at once, all use the folder of the first. An older drawn data set is replaced;
+    raises FileExistsError for any other folder that is not empty.
     """
     root = Path(root)
-    marker = root / MARKER
-    if marker.exists() and marker.read_text() == wanted:
+    if holds(root, wanted):
         return root
-    if root.exists() and any(root.iterdir()) and not marker.exists():
+    if root.exists() and any(root.iterdir()) and not (root / MARKER).exists():
         raise FileExistsError(f"{root}: not empty and not drawn faces; choose another folder or remove it")
-    work = root.absolute().with_name(f".{root.name}-{os.getpid()}")
+    work = root.absolute().with_name(f".{root.name}-{uuid4().hex[:8]}")
     work.mkdir(parents=True)
     try:
         write(work)
         (work / MARKER).write_text(wanted)
-        shutil.rmtree(root, ignore_errors=True)
-        work.rename(root)
+        put_in_place(work, root, wanted)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return root
+
+
+def holds(root: Path, wanted: str) -> bool:
+    """Whether the folder is the data set that `wanted` describes."""
+    marker = root / MARKER
+    return marker.exists() and marker.read_text() == wanted
+
+
+def put_in_place(work: Path, root: Path, wanted: str) -> None:
+    """Rename the folder `work` to root, unless another process was faster with the same; replace an older one."""
+    while not holds(root, wanted):
+        try:
+            work.rename(root)
+        except OSError:  # there is a folder already
+            old = work.with_name(f"{work.name}-old")
+            root.rename(old)
+            shutil.rmtree(old)
 
 
 def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int = 0) -> Path:

@@ -5,6 +5,7 @@ Whatever is said of 300-W here, numbers and names, is of 2012 cut-outs of three 
 
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
@@ -106,11 +107,15 @@ def split_photos(faces: IbugFaces, fraction: float = 0.2) -> tuple[IbugFaces, Ib
 
 
 def drawn_xml(folder: Path) -> Path:
-    """Drawn faces (drawn_faces.py) in dlib's layout: the XML file, written into their folder."""
-    frames = FacialKeypointsDataset(folder / "training_frames_keypoints.csv", folder / "training")
-    boxes = [tight_box(keypoints) for keypoints in frames.keypoints]
-    write_dlib_xml(folder / TRAINING_XML, [f"training/{name}" for name in frames.names], frames.keypoints, boxes)
-    return folder / TRAINING_XML
+    """Drawn faces (drawn_faces.py) in dlib's layout: the XML file in their folder, written if it is not there."""
+    xml_file = folder / TRAINING_XML
+    if not xml_file.exists():
+        frames = FacialKeypointsDataset(folder / "training_frames_keypoints.csv", folder / "training")
+        boxes = [tight_box(keypoints) for keypoints in frames.keypoints]
+        part = folder / f".{uuid4().hex[:8]}.part"  # of this process alone
+        write_dlib_xml(part, [f"training/{name}" for name in frames.names], frames.keypoints, boxes)
+        part.replace(xml_file)
+    return xml_file
 
 
 def find_ibug() -> DataFolder:

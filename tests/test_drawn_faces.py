@@ -2,6 +2,8 @@
 
 import csv
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -12,6 +14,7 @@ from PIL import Image
 from data_sets import drawn_faces as synthetic_faces
 from data_sets.drawn_faces import draw_face, draw_frame, write_dataset
 from data_sets.face_drawing.people import draw_person, draw_scene
+from data_sets.find import ROOT
 from facial_keypoints.schemes import IBUG_68
 
 GRAY = (0.299, 0.587, 0.114)
@@ -201,3 +204,39 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, capsys):
         write_dataset(tmp_path, 1, 1)
     assert "choose another folder" in synthetic_faces.main([str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+from data_sets.drawn_faces import write_once
+
+root, seconds, wanted = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+
+def write(folder):
+    print("begins", flush=True)
+    sys.stdin.readline()
+    time.sleep(seconds)
+    (folder / "face.png").write_text(wanted)
+
+folder = write_once(root, wanted, write).stat().st_ino
+for _ in range(100):  # all the time until the slower one is done
+    assert (root / "face.png").read_text() == wanted and root.stat().st_ino == folder
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("before", [None, "older"])
+def test_two_processes_at_once_share_the_data_set_of_the_first(before, tmp_path):
+    root = tmp_path / "data"
+    if before:
+        synthetic_faces.write_once(root, before, lambda folder: (folder / "face.png").write_text(before))
+    asked = [[sys.executable, "-c", SLOW_WRITER, root, seconds, "new"] for seconds in ("0", "0.4")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    writers = [subprocess.Popen(command, **pipes) for command in asked]
+    assert [writer.stdout.readline() for writer in writers] == ["begins\n"] * 2  # neither has seen the other's
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    assert [writer.wait(30) for writer in writers] == [0, 0]
+    assert (root / "face.png").read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["data"]
