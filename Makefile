@@ -16,7 +16,7 @@ help:
 	@echo "make clean      remove build/ and caches (not data/, .venv/ and saved_models/)"
 	@echo "QUICK=1 makes every notebook minutes-short; KEYPOINTS_DATA=DIR points to the data"
 
-$(READY): requirements.txt
+$(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11: install a newer Python, or name one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "environment: installing requirements.txt into $(VENV) (a few minutes, about 6 GB on Linux)"

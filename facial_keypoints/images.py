@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
         raise DataError(f"{path}: no such file") from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable picture ({error})") from None
 
 
