@@ -104,6 +104,11 @@ def _session(path, device, threads):
         raise DataError(f'device "{device}": expected "cpu" or "cuda"')
     if not Path(path).is_file():
         raise DataError(f"{path}: no such weights file")
+    missing = DataError(
+        'device "cuda": onnxruntime finds none; it needs an NVIDIA GPU and the package onnxruntime-gpu'
+    )
+    if providers[device] not in onnxruntime.get_available_providers():
+        raise missing
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what goes wrong is raised and told below
@@ -111,8 +116,6 @@ def _session(path, device, threads):
         session = onnxruntime.InferenceSession(str(path), options, providers=[providers[device]])
     except Exception:  # onnxruntime has an exception of its own for every way in which a file can be damaged
         raise DataError(f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run") from None
-    if session.get_providers()[0] != providers[device]:
-        raise DataError(
-            'device "cuda": onnxruntime finds no CUDA here; it needs a GPU and pip install onnxruntime-gpu'
-        )
+    if session.get_providers()[0] != providers[device]:  # the package is there and the GPU is not
+        raise missing
     return session
