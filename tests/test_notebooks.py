@@ -1,5 +1,11 @@
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -42,3 +48,52 @@ def test_all_notebooks_run_top_to_bottom_on_drawn_faces(tmp_path, monkeypatch):
     for path in NOTEBOOKS:  # in order: 3 and 4 use the model that 2 has saved
         run_notebooks.execute(path, tmp_path / path.name)
         assert (tmp_path / path.name).stat().st_size > path.stat().st_size / 20
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """tiny(code) -> a process that runs a notebook of one cell; its kernel's id is in the file `kernel`."""
+    script = "import run_notebooks as r; r.ROOT = r.Path.cwd(); r.main()"
+
+    def start(code):
+        cell = nbformat.v4.new_code_cell(
+            f"import os, pathlib\npathlib.Path('kernel').write_text(str(os.getpid()))\n{code}"
+        )
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "1. Tiny.ipynb")
+        command = [sys.executable, "-c", script, "--output", "copies"]
+        path = {"PYTHONPATH": str(Path(run_notebooks.__file__).parent)}
+        return subprocess.Popen(command, cwd=tmp_path, env=os.environ | path, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def is_running(number: str) -> bool:
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be sent Ctrl-C there")
+def test_ctrl_c_ends_with_a_sentence_and_shuts_the_kernel_down(tiny, tmp_path):
+    process, kernel = tiny("import time; time.sleep(60)"), tmp_path / "kernel"
+    while not (kernel.exists() and kernel.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert (
+        process.communicate(timeout=30)[1].splitlines()[-1] == "Stopped in 1. Tiny.ipynb; finished notebooks are kept."
+    )
+    assert process.returncode == 130 and not is_running(kernel.read_text())
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("os._exit(1)", "its kernel died, perhaps for lack of memory")],
+)
+def test_what_failed_is_said_plainly(code, sentence, tiny, tmp_path):
+    process = tiny(code)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and f"1. Tiny.ipynb failed: {sentence}\n" in error
+    assert "\x1b[" not in error and "nbclient" not in error and (tmp_path / "copies" / "1. Tiny.ipynb").exists()

@@ -8,13 +8,16 @@ QUICK=1 makes them minutes-short; KEYPOINTS_DATA names the data folder.
 """
 
 import argparse
+import asyncio
 import os
+import re
+import sys
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,12 +33,29 @@ def find_notebooks(numbers: list[int] | None = None) -> list[Path]:
     return [path for path in notebooks if not numbers or int(path.name.split(".")[0]) in numbers]
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop without nbclient's handling of Ctrl-C, which fails; asyncio.Runner's is a KeyboardInterrupt."""
+
+    def add_signal_handler(self, *_):
+        raise NotImplementedError  # nbclient does without one, as on Windows
+
+
+async def run_cells(client: NotebookClient) -> None:
+    """Run all cells; the kernel is shut down in any case."""
+    try:
+        await client.async_execute()
+    except DeadKernelError:
+        if asyncio.current_task().cancelling():  # nbclient takes Ctrl-C for a dead kernel
+            raise asyncio.CancelledError from None
+        raise
+
+
 def execute(path: Path, target: Path) -> float:
     """Run one notebook and write it to target; returns the seconds it took.
 
-    The kernel starts at the top of the repository, as it does in Jupyter. Timings and machine-dependent
-    metadata are left out, so that the same outputs give the same file. Raises CellExecutionError; the target
-    then shows the error, unless it is the notebook itself, which stays as it was.
+    The kernel starts at the top of the repository, as it does in Jupyter, and is shut down in any case. Timings and
+    machine-dependent metadata are left out, so that the same outputs give the same file. Raises CellExecutionError or
+    DeadKernelError; the target then shows the error, unless it is the notebook itself, which stays as it was.
     """
     notebook = nbformat.read(path, as_version=4)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
@@ -44,7 +64,7 @@ def execute(path: Path, target: Path) -> float:
         notebook,
         timeout=None,
         kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+        extra_arguments=["--IPKernelApp.log_level=50"],  # what fails is in the notebook
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
@@ -52,8 +72,9 @@ def execute(path: Path, target: Path) -> float:
     )
     start = time.perf_counter()
     try:
-        client.execute()
-    except CellExecutionError:
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(run_cells(client))
+    except (CellExecutionError, DeadKernelError):
         if target != path:
             write(notebook, target)
         raise
@@ -61,6 +82,14 @@ def execute(path: Path, target: Path) -> float:
         bar.close()
     write(notebook, target)
     return time.perf_counter() - start
+
+
+def failure(notebook: Path, error: Exception) -> str:
+    """What went wrong in which cell, in one sentence; the cell and its traceback follow, without colours."""
+    if isinstance(error, DeadKernelError):
+        return f"{notebook.name} failed: its kernel died, perhaps for lack of memory"
+    details = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return f"{notebook.name} failed: {error.ename}: {error.evalue}\n{details}"
 
 
 def write(notebook, target: Path) -> None:
@@ -83,8 +112,11 @@ def main() -> None:
         target = path if args.in_place else args.output / path.name
         try:
             seconds = execute(path, target)
-        except CellExecutionError as error:
-            raise SystemExit(f"{path.name} failed:\n{error}") from None
+        except (CellExecutionError, DeadKernelError) as error:
+            sys.exit(failure(path, error))
+        except KeyboardInterrupt:
+            print(f"Stopped in {path.name}; finished notebooks are kept.", file=sys.stderr)
+            sys.exit(130)
         print(f"{seconds:6.0f} s  {target.stat().st_size / 1e3:5.0f} KB  {target}", flush=True)
 
 
