@@ -100,9 +100,8 @@ def test_averaging_with_the_mirror_image_answers_alike_for_both():
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    imagenet_weights.cache_clear()
-    yield tmp_path
-    imagenet_weights.cache_clear()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path
 
 
 def serve(answer):
@@ -125,8 +124,22 @@ def broken(handler):
     handler.wfile.write(b"half")
 
 
-@pytest.mark.parametrize("answer", [broken, lambda handler: handler.send_error(404), None])
-def test_weights_that_cannot_be_had_are_one_line_and_leave_nothing(cache, monkeypatch, capfd, answer):
+def whole(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    torch.save(TransferNet().resnet.state_dict(), handler.wfile)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (broken, "what 127.0.0.1:PORT sent is not the published file"),
+        (whole, "what 127.0.0.1:PORT sent is not the published file"),
+        (lambda handler: handler.send_error(404), "127.0.0.1:PORT answers 404 Not Found"),
+        (None, "127.0.0.1:PORT cannot be reached"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_one_line_and_leave_nothing(answer, reason, cache, monkeypatch, capfd):
     server = serve(answer) if answer else None
     port = server.server_port if server else 9  # nothing listens on the discard port
     weights = transfer_models.RESNETS["resnet18"][1]
@@ -135,9 +148,28 @@ def test_weights_that_cannot_be_had_are_one_line_and_leave_nothing(cache, monkey
     if server:
         server.shutdown()
         server.server_close()
-    assert found is None and "trained from scratch" in about and "\n" not in about
+    reason = reason.replace("PORT", str(port))
+    assert found is None and about == f"resnet18: no ImageNet weights, since {reason}: trained from scratch"
     assert [path for path in cache.rglob("*") if path.is_file()] == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_network(cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", full)
+    assert "could not be stored ([Errno 28] No space left on device)" in imagenet_weights("resnet18")[1]
+
+
+def test_weights_that_could_not_be_had_are_asked_for_again(cache, monkeypatch):
+    network, weights = TransferNet().resnet, transfer_models.RESNETS["resnet18"][1]
+    monkeypatch.setattr(type(weights), "url", property(lambda _: "http://127.0.0.1:9/resnet18-f37072fd.pth"))
+    assert imagenet_weights("resnet18")[0] is None
+    (cache / "hub" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), cache / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
+    found, about = imagenet_weights("resnet18")
+    assert about == "resnet18: ImageNet weights" and found.keys() == network.state_dict().keys()
 
 
 def test_gaussians_sum_to_one_wherever_the_point_is():

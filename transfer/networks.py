@@ -6,12 +6,12 @@ or upper edge, 1 the right or lower one. ImageNet weights are used where they ca
 
 import contextlib
 import copy
-import functools
 import io
 import socket
 import warnings
 from dataclasses import replace
 from http.client import HTTPException
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
 import torch
@@ -33,12 +33,11 @@ RESNETS = {
 }
 
 
-@functools.cache
 def imagenet_weights(name: str) -> tuple[dict | None, str]:
     """torchvision's ImageNet weights of a ResNet and one line about them; None where they cannot be downloaded.
 
-    A machine without network says so within 5 seconds. torch.hub writes to a temporary file and checks the hash,
-    so that a broken download leaves nothing behind.
+    torch.hub keeps them on disk, so that only the first call needs the network; a machine without one says so within
+    5 seconds. It writes to a temporary file and checks the hash: a broken download leaves nothing behind.
     """
     weights, waited = RESNETS[name][1], socket.getdefaulttimeout()
     log = io.StringIO()  # torch.hub prints the address first; the line below says how it went
@@ -46,11 +45,22 @@ def imagenet_weights(name: str) -> tuple[dict | None, str]:
         socket.setdefaulttimeout(5)
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             return weights.get_state_dict(progress=False, check_hash=True), f"{name}: ImageNet weights"
-    except (OSError, RuntimeError, HTTPException):
-        host = urlparse(weights.url).netloc
-        return None, f"{name}: no ImageNet weights, since {host} cannot be reached: trained from scratch"
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = why_not(error, urlparse(weights.url).netloc)
+        return None, f"{name}: no ImageNet weights, since {reason}: trained from scratch"
     finally:
         socket.setdefaulttimeout(waited)
+
+
+def why_not(error: Exception, host: str) -> str:
+    """What an error of torch.hub means."""
+    if isinstance(error, HTTPError):
+        return f"{host} answers {error.code} {error.reason}"
+    if isinstance(error, URLError | HTTPException | TimeoutError | ConnectionError):
+        return f"{host} cannot be reached"
+    if isinstance(error, RuntimeError):  # the hash
+        return f"what {host} sent is not the published file"
+    return f"they could not be stored ({error})"
 
 
 def face_crop(size: int) -> Expects:
