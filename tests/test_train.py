@@ -13,11 +13,11 @@ from data_sets.find import DataFolder, Kind
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, SureNet, initialize
-from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, RECIPES
+from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, PARTS_OF_128, RECIPES, SMALL_CROP
 from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
 from training.device import memory_format
-from training.loop import evaluate, fit, one_cycle_schedule, predict
-from training.losses import LOSSES, SpreadLoss
+from training.loop import evaluate, fit, mean_face, one_cycle_schedule, predict
+from training.losses import LOSSES, HeatmapLoss, SpreadLoss
 
 
 @pytest.fixture(scope="module")
@@ -420,3 +420,130 @@ def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_pat
         assert len(run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")[1]) == 2
     again, _ = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert torch.equal(again.head.weight, model.head.weight)
+
+
+def test_what_fit_does_unless_told_otherwise(faces):
+    model, told = small_model(), small_model()
+    history = fit(model, faces, faces)
+    arguments = dict(loss="smooth_l1", optimizer="adam", lr=1e-4, epochs=3, batch_size=64, one_cycle=False, seed=0)
+    expected = fit(told, faces, faces, **arguments)
+    torch.testing.assert_close(model.state_dict(), told.state_dict(), rtol=0, atol=0)
+    assert history.drop(columns="seconds").equals(expected.drop(columns="seconds")) and len(history) == 3
+    assert history.columns.tolist() == ["epoch", "training loss", "validation loss", "validation NME %", "seconds"]
+
+
+def test_every_face_counts_alike_in_the_training_loss(faces):
+    """24 faces in batches of 10, 10 and 4, through a network that neither drops out nor learns."""
+    model = small_model()
+    model.layers[4].p = 0.0
+    history = fit(model, faces, faces, loss="mse", lr=0.0, epochs=1, batch_size=10)
+    predicted, true = predict(model, faces)
+    assert history["training loss"][0] == pytest.approx(np.mean((predicted - true) ** 2), rel=1e-3)
+
+
+def test_one_cycle_rises_to_the_rate_and_ends_at_nothing_with_the_last_batch(faces):
+    model, rates = small_model(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    fit(model, faces, None, "mse", optimizer, lr=0.1, epochs=5, batch_size=5, one_cycle=True)
+    assert len(rates) == 25 and rates[0] == pytest.approx(0.1 / 25) and rates[-1] < 1e-5  # as torch's own defaults
+    assert max(rates) == pytest.approx(0.1, rel=0.01) and np.argmax(rates) in (6, 7, 8)  # 30 % of the way
+
+
+def test_one_line_is_printed_for_every_epoch_that_is_asked_for_and_the_last(eight, capsys):
+    history = fit(small_model(), eight, eight, epochs=5, print_every=2)
+    lines = capsys.readouterr().out.splitlines()
+    numbers = [[float(n) for n in re.findall(r"(?<= )\d[\d.e-]*", line)] for line in lines]
+    expected = history.iloc[[1, 3, 4]]
+    np.testing.assert_allclose([row[:4] for row in numbers], expected.iloc[:, :4], rtol=2e-3, atol=0.006)
+    assert all(
+        re.fullmatch(r"epoch .*   training loss .*   validation loss .*   validation NME .* %   \d+ s", x)
+        for x in lines
+    )
+    fit(small_model(), eight, epochs=1)
+    assert re.fullmatch(r"epoch   1   training loss \S+   \d+ s\n", capsys.readouterr().out)
+
+
+def test_points_without_a_ruler_have_a_validation_loss_alone_and_other_rulers_are_taken(eight):
+    history = fit(small_model(), eight, eight, epochs=1, error=None)
+    assert "validation NME %" not in history and "validation loss" in history
+    history = fit(small_model(), eight, eight, epochs=1, error=lambda predicted, true: np.full(len(true), 0.25))
+    assert history["validation NME %"].tolist() == [25]
+
+
+def test_the_mean_face_is_that_of_the_training_faces_for_everybody(faces, eight):
+    predicted, true = mean_face(eight, faces)
+    np.testing.assert_allclose(predicted[5], sum(eight[i]["keypoints"].numpy() for i in range(8)) / 8, rtol=1e-5)
+    assert (predicted == predicted[0]).all() and predicted.shape == true.shape == (24, 68, 2)
+    np.testing.assert_array_equal(true[3], faces[3]["keypoints"])
+
+
+class Gray(nn.Module):
+    """Answers with the mean gray of the picture; in training with something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return (-1.0 if self.training else 1.0) * x.mean(dim=(1, 2, 3))[:, None, None].expand(-1, 68, 2)
+
+
+def test_predictions_come_in_order_out_of_training_mode_whatever_the_batch_size(faces):
+    expected = [faces[i]["image"].mean().item() for i in range(24)]
+    for batch_size in (1, 7, 64):
+        predicted, true = predict(Gray().train(), faces, batch_size)
+        np.testing.assert_allclose(predicted[:, 3, 1], expected, rtol=0.01)  # bfloat16's precision
+        np.testing.assert_array_equal(true[11], faces[11]["keypoints"])
+
+
+def test_numbers_are_in_pixels_of_the_networks_input(faces):
+    in_parts = faces.with_transform(SMALL_CROP)
+    row = evaluate(Gray(), in_parts, PARTS_OF_128)
+    predicted, true = predict(Gray(), in_parts)
+    assert row["pixels"] == pytest.approx(128 * np.linalg.norm(predicted - true, axis=2).mean(), rel=1e-4)
+    assert evaluate(Gray(), faces)["pixels"] == pytest.approx(
+        50 * np.linalg.norm(np.subtract(*predict(Gray(), faces)), axis=2).mean(), rel=1e-4
+    )
+
+
+def test_the_heatmap_loss_is_the_divergence_from_gaussians_by_hand():
+    torch.manual_seed(0)
+    maps, true = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.rand(2, 3, 2, dtype=torch.float64)
+    y, x = np.mgrid[:8, :8] + 0.5
+    expected = []
+    for scores, point in zip(maps.numpy().reshape(6, 8, 8), true.numpy().reshape(6, 2), strict=True):
+        target = np.exp(-((x - 8 * point[0]) ** 2 + (y - 8 * point[1]) ** 2) / (2 * 1.5**2))
+        target, softmax = target / target.sum(), np.exp(scores) / np.exp(scores).sum()
+        expected.append((target * np.log(target / softmax)).sum())
+    assert HeatmapLoss()(maps, true).item() == pytest.approx(np.mean(expected), rel=1e-4)
+    softmax = maps.flatten(2).softmax(dim=2).view(maps.shape).numpy()
+    places = np.stack([(softmax * x).sum(axis=(2, 3)), (softmax * y).sum(axis=(2, 3))], axis=-1) / 8
+    both = np.mean(expected) + 7 * np.abs(places - true.numpy()).mean()
+    assert HeatmapLoss(points_weight=7.0)(maps, true).item() == pytest.approx(both, rel=1e-4)
+    assert HeatmapLoss()(true + 0.25, true).item() == pytest.approx(0.25), "points alone"
+
+
+def test_the_spread_loss_by_hand_and_its_gradient_at_an_answer_that_is_exactly_right():
+    off, covariance = np.array([0.3, -0.1]), np.array([[0.05, 0.02], [0.02, 0.03]])
+    answer = torch.tensor([[[0.3, -0.1, 0.05, 0.03, 0.02]]], requires_grad=True)
+    expected = np.sqrt(off @ np.linalg.inv(covariance) @ off) + np.log(np.linalg.det(covariance)) / 2
+    assert SpreadLoss()(answer, torch.zeros(1, 1, 2)).item() == pytest.approx(expected, rel=1e-4)
+    SpreadLoss()(answer, torch.tensor([[[0.3, -0.1]]])).backward()
+    assert answer.grad.isfinite().all()
+
+
+def test_the_best_weights_survive_an_interruption(eight, tmp_path):
+    """After the best epoch 2 come worse ones; what goes on after epoch 3 still ends with those of epoch 2."""
+    arguments = dict(loss="mse", lr=1e-3, batch_size=4)
+    teacher, model = small_model(), small_model()
+    fit(teacher, eight, None, epochs=2, **arguments)
+    taught = [
+        eight[n] | {"keypoints": points} for n, points in enumerate(torch.from_numpy(predict(teacher, eight)[0]))
+    ]
+    loss = InterruptedLoss(at=3 * 3 + 2)  # two batches and a validation an epoch
+    loss.__name__ = "mse"
+    fit(small_model(), eight, taught, loss, lr=1e-3, batch_size=4, epochs=5, checkpoint=tmp_path / "run.checkpoint")
+    history = fit(model, eight, taught, epochs=5, checkpoint=tmp_path / "run.checkpoint", **arguments)
+    assert len(history) == 5 and history["validation loss"].argmin() == 1
+    torch.testing.assert_close(model.state_dict(), teacher.state_dict(), rtol=0, atol=0)
