@@ -134,7 +134,8 @@ def load_ibug() -> tuple[IbugFaces, str]:
         faces = IbugFaces(drawn_xml(found.path))
         return faces, f"{len(faces)} {found.about}"
     faces = centre_labels(IbugFaces(found.path / TRAINING_XML))
-    return faces, f"{len(faces)} {found.about} in {len(np.unique(faces.photos))} photos"
+    sources = ", ".join(sorted({Path(name).parts[0].upper() for name in faces.names}))
+    return faces, f"{len(faces)} {found.about} ({sources}) in {len(np.unique(faces.photos))} photos"
 
 
 def load_ibug_test() -> IbugFaces | None:

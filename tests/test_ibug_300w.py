@@ -1,8 +1,10 @@
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from data_sets import ibug_300w
+from data_sets import face_cuts, ibug_300w
 from data_sets.dlib_xml import read_dlib_xml
 from data_sets.face_cuts import FaceCuts, transform_box
 from data_sets.ibug_300w import (
@@ -17,6 +19,7 @@ from data_sets.ibug_300w import (
     twins,
 )
 from data_sets.splits import training_faces
+from facial_keypoints.geometry import warp
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68
 from metrics import shifted
@@ -232,6 +235,28 @@ def test_training_makes_its_own_mirror_images_and_boxes(folder):
     np.testing.assert_array_equal(cuts.photo_keypoints, faces.keypoints[[0, 2, 3]])
 
 
+def test_cuts_wait_for_no_photos_and_keep_the_shift_of_their_labels(folder, monkeypatch):
+    waiting, most = [], []
+
+    def decoded(faces, index):
+        waiting.append(index)
+        most.append(len(waiting))
+        return np.zeros((100, 120, 3), np.uint8)
+
+    def slowly(*arguments):
+        time.sleep(0.005)
+        waiting.pop()
+        return warp(*arguments)
+
+    monkeypatch.setattr(face_cuts, "THREADS", 2)
+    monkeypatch.setattr(face_cuts, "warp", slowly)
+    monkeypatch.setattr(IbugFaces, "_image", decoded)
+    faces = centre_labels(IbugFaces(folder / "train.xml"))
+    cuts = FaceCuts(faces.subset([0, 1, 2, 3] * 5), size=8)
+    assert len(cuts.images) == 20 and max(most) <= 2
+    np.testing.assert_array_equal(cuts.label_shift[:4], faces.label_shift)
+
+
 def test_a_box_moves_with_the_matrix():
     moved = transform_box(np.array([[-2.0, 0, 100], [0, 3, 1]]), np.array([10, 20, 5, 6]))
     np.testing.assert_allclose(moved, [70, 61, 10, 18])
@@ -258,7 +283,7 @@ def test_with_the_folder_its_faces_are_loaded(monkeypatch, folder, tmp_path):
     (folder / "train.xml").rename(folder / ibug_300w.TRAINING_XML)
     (folder / "test.xml").rename(folder / ibug_300w.TEST_XML)
     faces, about = load_ibug()
-    assert about == "4 faces of 300-W in 2 photos"
+    assert about == "4 faces of 300-W (AFW, HELEN) in 2 photos"
     np.testing.assert_allclose(faces[0]["keypoints"][0], [19, 30], atol=1e-4)  # published as 20, 30
     assert len(load_ibug_test()) == 1
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +53,11 @@ def test_no_photo_of_300_w_is_on_both_sides(both):
     cuts, test = both["all"].training[1], both["all"].tests["300-W"]
     assert not set(cuts.photos) & set(test.groups)
     assert len(np.unique(cuts.photos)) == pytest.approx(4 * len(np.unique(test.groups)), abs=3)
+
+
+def test_training_does_not_import_what_only_measuring_needs():
+    loaded = "import sys, train; print([m for m in ('protocol', 'benchmarks', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_what_ships_is_not_measured_on_photos_that_it_learned_from(both):
