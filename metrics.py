@@ -120,10 +120,9 @@ def match_boxes(found: np.ndarray, true: np.ndarray, within: float = 0.5) -> np.
     box is used once, so that F minus the number of matches is the number of false boxes.
     """
     match = np.full(len(true), -1)
-    if len(found) and len(true):
-        centres = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (true, found)]
-        away = np.linalg.norm(centres[0][:, None] - centres[1], axis=-1) / true[:, 2:].max(axis=1, keepdims=True)
-        rows, columns = linear_sum_assignment(np.minimum(away, within))
-        near = away[rows, columns] < within
-        match[rows[near]] = columns[near]
+    centres = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (true, found)]
+    away = np.linalg.norm(centres[0][:, None] - centres[1], axis=-1) / true[:, 2:].max(axis=1, keepdims=True)
+    rows, columns = linear_sum_assignment(np.minimum(away, within))
+    near = away[rows, columns] < within
+    match[rows[near]] = columns[near]
     return match

@@ -118,3 +118,18 @@ def test_a_similarity_is_the_least_squares_solution():
     a, b, c, d = np.linalg.lstsq(np.reshape(rows, (18, 4)), target.ravel(), rcond=None)[0]
     np.testing.assert_allclose(similarity(source, target), [[a, -b, c], [b, a, d]], atol=1e-12)
     np.testing.assert_allclose(similarity(list(source), list(target)), [[a, -b, c], [b, a, d]], atol=1e-12)
+
+
+@pytest.mark.parametrize("x, y", [(900, 100), (-2000, 100), (100, 900), (100, -2000)])
+def test_a_crop_beside_the_photo_shows_its_nearest_edge(x, y):
+    photo = np.zeros((300, 400, 3), np.uint8)
+    photo[:, -1], photo[:, 0], photo[-1], photo[0] = 200, 150, 100, 50
+    crop = warp(photo, crop_matrix((x, y, 1000, 1000), 20, 0.0), (20, 20))
+    edge = {(900, 100): photo[:, -1], (-2000, 100): photo[:, 0], (100, 900): photo[-1], (100, -2000): photo[0]}[x, y]
+    assert np.abs(crop.astype(int) - edge[150]).mean() < 20 and np.abs(crop[8, 8].astype(int) - edge[150]).max() <= 2
+
+
+def test_a_photo_that_is_thinner_than_a_pixel_of_the_crop_is_warped():
+    thin = np.full((300, 3, 3), 70, np.uint8)
+    for photo in (thin, np.ascontiguousarray(thin.transpose(1, 0, 2))):
+        assert (warp(photo, crop_matrix((0, 0, 300, 300), 20, 0.0), (20, 20)) == 70).all()

@@ -158,3 +158,11 @@ def test_boxes_are_matched_so_that_most_find_a_partner():
     """The nearer found box belongs to the second face; the first one has the other."""
     true, found = np.array([[0.0, 0, 10, 10], [4, 0, 10, 10]]), np.array([[3.0, 0, 10, 10], [-3, 0, 10, 10]])
     assert metrics.match_boxes(found, true).tolist() == [1, 0]
+
+
+def test_keypoints_are_shifted_by_parts_of_their_faces_size():
+    keypoints = np.array([[[0.0, 0], [8, 2]], [[10, 10], [13, 22]]])  # sizes 4 and 6
+    expected = keypoints + [[[1, -2]], [[1.5, -3]]]
+    np.testing.assert_allclose(metrics.shifted(keypoints, np.array([0.25, -0.5])), expected)
+    apart = metrics.shifted(keypoints, np.array([[0.25, -0.5], [0, 1]]))
+    np.testing.assert_allclose(apart, keypoints + [[[1, -2]], [[0, 6]]])

@@ -1,0 +1,318 @@
+"""Put small faults into the core, one at a time, and see whether the tests notice.
+
+python -m tools.mutate                        # 100 faults -> results/mutation.csv; Ctrl-C and run again to go on
+python -m tools.mutate --count 30 --seed 1    # another sample, printed only
+
+Each fault goes into a copy of the tree in build/mutation/, never into the tree itself. Of the tests that belong to
+the module those that execute the fault's line run first, the fastest first, then the others of their files. What was
+noticed is not tried again until its module changes; `make clean` forgets it.
+"""
+
+import argparse
+import ast
+import copy
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "mutation"
+TREE, WATCHED, TRIED = BUILD / "tree", BUILD / "watched.json", BUILD / "tried.json"
+OUTPUT = ROOT / "results" / "mutation.csv"
+
+# Every fault has a process of its own, forked from one that has imported these already: that takes longest.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["cv2", "torch", "torchvision", "pandas", "pytest", "scipy.optimize", "skimage.data"])
+
+SUBJECTS = {  # modules, from each subject as many faults, and their tests
+    "geometry": (["facial_keypoints/geometry.py"], ["test_geometry.py", "test_transforms.py"]),
+    "transforms": (["transforms.py"], ["test_transforms.py"]),
+    "metrics": (["metrics.py"], ["test_metrics.py", "test_protocol.py"]),
+    "splits": (
+        ["data_load.py", "data_sets/splits.py", "data_sets/ibug_300w.py"],
+        ["test_data_load.py", "test_protocol.py", "test_ibug_300w.py"],
+    ),
+    "training": (["training/loop.py", "training/losses.py", "training/checkpoints.py"], ["test_train.py"]),
+    "pipeline": (
+        [f"facial_keypoints/{name}.py" for name in ("pipeline", "network", "pose", "filters", "eyes")],
+        ["test_pipeline.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
+    ),
+    "detectors": (["detector_architectures/*.py"], ["test_detectors.py", "test_pipeline.py"]),
+}
+
+FLIPS = {
+    ast.Lt: [ast.LtE, ast.GtE],
+    ast.LtE: [ast.Lt, ast.Gt],
+    ast.Gt: [ast.GtE, ast.LtE],
+    ast.GtE: [ast.Gt, ast.Lt],
+    ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq],
+    ast.In: [ast.NotIn],
+    ast.NotIn: [ast.In],
+    ast.Is: [ast.IsNot],
+    ast.IsNot: [ast.Is],
+}
+
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+
+PAIRS = [("min", "max"), ("any", "all"), ("floor", "ceil"), ("argmin", "argmax"), ("mean", "sum"), ("cos", "sin")]
+NAMES = {name: other for pair in PAIRS for name, other in (pair, pair[::-1])}
+
+# Faults that change nothing that anyone could notice: the module, a part of the line, the fault.
+EQUIVALENT = [
+    # 1 - u is as uniform as u
+    ("transforms.py", "uniform", "uniform(0, 1) -> uniform(1, 0)"),
+    ("transforms.py", "uniform", "uniform(0, 255) -> uniform(255, 0)"),
+    # OpenCV takes the size of the kernel from sigma unless it is above 0
+    ("transforms.py", "GaussianBlur", "0 -> -1"),
+    # the same from either side
+    ("metrics.py", "mean_distance", "mean_distance(predicted, true) -> mean_distance(true, predicted)"),
+]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change of a module's source: the module with the change, where it is and what it is."""
+
+    subject: str
+    module: str
+    line: int
+    text: str  # of the line, without the change
+    what: str
+    source: bytes
+
+    @property
+    def key(self) -> str:
+        """The same for the same fault in the same module."""
+        return hashlib.sha256(self.source).hexdigest()
+
+
+def changeable(node: ast.AST):
+    """The nodes below `node` that do something: no annotations, sentences for people or long tables of numbers."""
+    for field, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr | ast.Import | ast.ImportFrom):
+                continue
+            numbers = sum(isinstance(n, ast.Constant) for n in ast.walk(child)) if isinstance(node, ast.Module) else 0
+            table = isinstance(child, ast.Assign) and numbers > 40
+            if field not in ("annotation", "returns", "decorator_list", "exc") and not table:
+                yield child
+                yield from changeable(child)
+
+
+def variants(node: ast.AST):
+    """Pairs of a node and the source that takes its place: every small fault at this node."""
+
+    def changed(**fields):
+        other = copy.copy(node)
+        for name, value in fields.items():
+            setattr(other, name, value)
+        return node, f"({ast.unparse(other)})"
+
+    match node:
+        case ast.Constant(value=bool(value)):
+            yield changed(value=not value)
+        case ast.Constant(value=int(value)):
+            yield from (changed(value=value + step) for step in (1, -1))
+        case ast.Constant(value=float(value)):
+            yield changed(value=2 * value or 1.0)
+        case ast.Compare(ops=[op]):
+            yield from (changed(ops=[flip()]) for flip in FLIPS[type(op)])
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in OPERATORS:
+            yield changed(op=OPERATORS[type(op)]())
+        case ast.UnaryOp(operand=operand):
+            yield node, f"({ast.unparse(operand)})"
+        case ast.Name(id=name, ctx=ast.Load()) if name in NAMES:
+            yield changed(id=NAMES[name])
+        case ast.Attribute(attr=name, ctx=ast.Load()) if name in NAMES:
+            yield changed(attr=NAMES[name])
+        case ast.Call(args=arguments, keywords=keywords):
+            if len(arguments) > 1 and not any(isinstance(a, ast.Starred) for a in arguments[:2]):
+                yield changed(args=[arguments[1], arguments[0], *arguments[2:]])
+            yield from (changed(keywords=[k for k in keywords if k is not one]) for one in keywords if one.arg)
+        case ast.If(test=test) | ast.IfExp(test=test):
+            yield from ((test, text) for text in ("(True)", "(False)"))
+        case ast.Expr() | ast.AugAssign() | ast.Raise() | ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
+            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):  # a docstring
+                yield node, "pass"
+
+
+def faults_of(module: str, subject: str) -> list[Fault]:
+    """Every small fault of a module that leaves it valid Python."""
+    source = (ROOT / module).read_bytes()
+    lines = source.splitlines(keepends=True)
+    starts = [0, *accumulate(map(len, lines))]
+    faults = {}
+    for node in changeable(ast.parse(source)):
+        for place, text in variants(node):
+            begin = starts[place.lineno - 1] + place.col_offset
+            end = starts[place.end_lineno - 1] + place.end_col_offset
+            changed = source[:begin] + text.encode() + source[end:]
+            old, new = (ast.unparse(place), text.removeprefix("(").removesuffix(")"))
+            if text == "pass" or old != new:
+                line = lines[place.lineno - 1].decode().strip()
+                faults[changed] = Fault(subject, module, place.lineno, line, f"{old} -> {new}", changed)
+    return [fault for fault in faults.values() if not is_equivalent(fault)]
+
+
+def is_equivalent(fault: Fault) -> bool:
+    """Whether a fault is one of EQUIVALENT."""
+    return any((fault.module, fault.what) == (m, what) and part in fault.text for m, part, what in EQUIVALENT)
+
+
+def sample(count: int, seed: int) -> list[Fault]:
+    """`count` faults, of every subject as many as of the others."""
+    chosen, shares = [], [count * (i + 1) // len(SUBJECTS) - count * i // len(SUBJECTS) for i in range(len(SUBJECTS))]
+    for (subject, (patterns, _)), share in zip(SUBJECTS.items(), shares, strict=True):
+        modules = sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
+        faults = [fault for module in modules for fault in faults_of(module, subject)]
+        chosen += random.Random(seed).sample(faults, share)
+    return chosen
+
+
+def copy_tree() -> None:
+    """The tree as it is, less what git ignores, into TREE."""
+    shutil.rmtree(TREE, ignore_errors=True)
+    files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(files, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, TREE / name)
+
+
+# Run in TREE: the tests' seconds, and for every line of the modules the tests that execute it.
+WATCH = """
+import coverage, json, pytest, sys
+output, state, *files = sys.argv[1:]
+tests = [file for file in files if file.startswith("tests/")]
+watch = coverage.Coverage(data_file=None, include=[file for file in files if file not in tests])
+seconds = {}
+class Watcher:
+    def pytest_runtest_protocol(self, item): watch.switch_context(item.nodeid)
+    def pytest_runtest_logreport(self, report):
+        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+watch.start()
+code = pytest.main(["-x", "-p", "no:cacheprovider", *tests], plugins=[Watcher()])
+watch.stop()
+data = watch.get_data()
+lines = {file: data.contexts_by_lineno(file) for file in data.measured_files()}
+if not code:
+    json.dump({"state": state, "seconds": seconds, "lines": lines}, open(output, "w"))
+sys.exit(code)
+"""
+
+
+def watch_tests() -> dict:
+    """Which tests execute which lines, in how many seconds; ends the script where they fail without any fault."""
+    sources = sorted(path for path in TREE.rglob("*.py") if "build" not in path.parts[len(TREE.parts) :])
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    if WATCHED.is_file() and (watched := json.loads(WATCHED.read_text()))["state"] == state:
+        return watched
+    print("running the tests once, watching which lines each executes", flush=True)
+    modules = sorted({str(path) for patterns, _ in SUBJECTS.values() for p in patterns for path in TREE.glob(p)})
+    tests = sorted({f"tests/{name}" for _, names in SUBJECTS.values() for name in names})
+    done = subprocess.run([sys.executable, "-c", WATCH, WATCHED, state, *modules, *tests], cwd=TREE)
+    if done.returncode:
+        raise SystemExit("the tests fail without any fault: mend them first")
+    return json.loads(WATCHED.read_text())
+
+
+def tests_for(fault: Fault, watched: dict) -> list[str]:
+    """The tests of the fault's subject: those that execute its line, then the others; the fastest first."""
+    lines = watched["lines"].get(str(TREE / fault.module), {})
+    files = {f"tests/{name}" for name in SUBJECTS[fault.subject][1]}
+    tests = [test for test in watched["seconds"] if test.split("::")[0] in files]
+    execute = set(lines.get(str(fault.line), []))
+    return sorted(tests, key=lambda test: (test not in execute, watched["seconds"][test]))
+
+
+def run_tests(tests: list[str], report: Path) -> None:
+    """In a process of its own: pytest in TREE until the first test fails."""
+    os.chdir(TREE)
+    sys.path = [str(TREE), *(folder for folder in sys.path if Path(folder or ".").resolve() != ROOT)]
+    sys.modules.pop("tools", None)
+    with open(report, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(pytest.main(["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", *tests]))
+
+
+def noticed_by(fault: Fault, tests: list[str], limit: float) -> str:
+    """The test that fails with the fault in place, "" where none does."""
+    path, report = TREE / fault.module, BUILD / "report.txt"
+    sound, process = path.read_bytes(), PROCESSES.Process(target=run_tests, args=(tests, report))
+    try:
+        path.write_bytes(fault.source)
+        process.start()
+        process.join(limit)
+        if process.is_alive():
+            return "the time limit"
+    finally:
+        process.kill()
+        path.write_bytes(sound)
+    failed = [line for line in report.read_text().splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    if failed:
+        return failed[0].split(" ", 1)[1].split(" - ")[0]
+    return "the import" if process.exitcode else ""
+
+
+def try_all(faults: list[Fault]) -> pd.DataFrame:
+    """What notices each fault, a row for each; what was noticed before is not tried again."""
+    tried = json.loads(TRIED.read_text()) if TRIED.is_file() else {}
+    copy_tree()
+    watched, rows = watch_tests(), []
+    for number, fault in enumerate(faults, start=1):
+        if not tried.get(fault.key):
+            tests = tests_for(fault, watched)
+            limit = 60 + 5 * sum(watched["seconds"][test] for test in tests)
+            tried[fault.key] = noticed_by(fault, tests, limit) if tests else ""
+            TRIED.write_text(json.dumps(tried))
+        rows.append({"module": fault.module, "line": fault.line, "fault": fault.what, "noticed by": tried[fault.key]})
+        missed = sum(not row["noticed by"] for row in rows)
+        found = tried[fault.key] or "NOT NOTICED"
+        print(f"{number:3d} ({missed} missed)  {fault.module}:{fault.line}  {fault.what}  {found}", flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Draw faults, try them, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("KEYPOINTS_DATA", None)
+    try:
+        table = try_all(sample(args.count, args.seed))
+    except KeyboardInterrupt:
+        raise SystemExit("\ninterrupted; the same command goes on where it stopped") from None
+    print(f"{(table['noticed by'] != '').sum()} of {len(table)} faults are noticed")
+    if (args.count, args.seed) == (100, 0):
+        table.to_csv(OUTPUT, index=False)
+
+
+if __name__ == "__main__":
+    main()
