@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff on modules and notebooks"
 	@echo "make clean      remove build/ and caches (not data/, .venv/ and saved_models/)"
 	@echo "QUICK=1 makes every notebook minutes-short; KEYPOINTS_DATA=DIR points to the data"
+	@echo "KEYPOINTS_DEVICE=cpu, cuda or mps says what trains (default: a GPU if there is one)"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -15,7 +15,7 @@ from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, SureNet, initialize
 from recipes import FACE_CROP, FACE_CROP_TRAINING, LARGE_CROP, PARTS_OF_128, RECIPES, SMALL_CROP
 from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
-from training.device import memory_format
+from training.device import best_device, keep_freed_memory, memory_format
 from training.loop import evaluate, fit, mean_face, one_cycle_schedule, predict
 from training.losses import LOSSES, HeatmapLoss, SpreadLoss
 
@@ -273,6 +273,11 @@ def test_one_cycle_leaves_momentum_as_given_and_moves_adams_first_beta(optimizer
 def test_channels_last_is_left_out_on_apples_backend():
     formats = [memory_format(torch.device(name)) for name in ("cpu", "cuda", "mps")]
     assert formats == [torch.channels_last, torch.channels_last, torch.contiguous_format]
+
+
+def test_the_device_is_what_the_environment_asks_for(monkeypatch):
+    monkeypatch.setenv("KEYPOINTS_DEVICE", "cuda")
+    assert best_device() == torch.device("cuda") and not keep_freed_memory(), "of the CPU's memory"
 
 
 def test_training_leaves_the_memory_of_the_process_alone(eight, monkeypatch):

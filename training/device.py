@@ -1,6 +1,7 @@
 """What this machine computes on, and how fast arithmetic is switched on there."""
 
 import ctypes
+import os
 import platform
 
 import torch
@@ -9,7 +10,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def best_device() -> torch.device:
-    """CUDA, Apple's MPS or the CPU, whichever is there first."""
+    """KEYPOINTS_DEVICE (cpu, cuda, mps) if it is set, else CUDA, Apple's MPS or the CPU, whichever is there first."""
+    if asked := os.environ.get("KEYPOINTS_DEVICE"):
+        return torch.device(asked)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
