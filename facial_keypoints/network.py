@@ -32,6 +32,10 @@ class Expects:
     color: bool = False
     mirror_shift: int | None = None
 
+    def in_pixels(self, points):
+        """Normalised points (..., 2), an array or a tensor, in pixels of the network's input."""
+        return points * self.std + self.mean
+
     def to_dict(self) -> dict:
         """Plain numbers, text and lists, for weights files."""
         return asdict(self)
@@ -66,7 +70,7 @@ def mirror_averaged(locate: Callable, crops: np.ndarray, expects: Expects) -> np
     answer, shift = locate(crops), expects.mirror_shift
     if shift is None or expects.scheme.mirror is None:
         return answer
-    mirrored = locate(np.roll(crops[..., ::-1], (shift, shift), axis=(2, 3)))[:, expects.scheme.mirror]
+    mirrored = expects.scheme.swap_sides(locate(np.roll(crops[..., ::-1], (shift, shift), axis=(2, 3))))
     middle = (expects.size - 1) / 2 - expects.mean
     mirrored[..., 0] = (2 * middle + shift) / expects.std - mirrored[..., 0]
     mirrored[..., 1] -= shift / expects.std

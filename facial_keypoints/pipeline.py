@@ -177,8 +177,8 @@ class FacePipeline:
     def in_photo(self, answer: np.ndarray, box) -> np.ndarray:  # (K, 3)
         """A network's answer (K, 3) for one box, in photo pixels: x, y and spread."""
         expects, back = self.network.expects, invert(self.matrix(box))
-        points = transform_points(back, answer[:, :2] * expects.std + expects.mean)
-        return np.column_stack([points, answer[:, 2] * expects.std * back[0, 0]])
+        points = transform_points(back, expects.in_pixels(answer[:, :2]))
+        return np.column_stack([points, answer[:, 2] * (expects.std * float(back[0, 0]))])
 
     def _groups(self, pictures: Iterable) -> Iterator[list["_Photo"]]:
         """Photos with what the detector found, as many together as fill a batch or GROUP_MEGABYTES."""
@@ -217,8 +217,13 @@ class FacePipeline:
     def _face(self, answer: np.ndarray, box: np.ndarray, score: float, shape: tuple) -> Face:
         points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
         sure = None if np.isnan(spread).any() else confidence(spread / max(box[2:]))
-        distinct = self.scheme.name == IBUG_68.name and np.ptp(points, axis=0).all()
-        return Face(points, float(score), sure, head_pose(points, shape) if distinct else None)
+        return Face(points, float(score), sure, self._pose(points, shape))
+
+    def _pose(self, points: np.ndarray, shape: tuple) -> Pose | None:
+        try:
+            return head_pose(points, shape) if self.scheme.name == IBUG_68.name else None
+        except ValueError:  # all points in one spot
+            return None
 
     def _keep(self, faces: list[Face]) -> list[Face]:
         return without_doubles([f for f in faces if f.confidence is None or f.certainty >= self.min_confidence])

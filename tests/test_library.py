@@ -164,6 +164,7 @@ def test_the_most_certain_face_comes_first_and_its_box_is_the_tight_one(fast, ph
     assert one.confidence.mean() > other.confidence.mean() and one.certainty == pytest.approx(one.confidence.mean())
     for face in (one, other):
         np.testing.assert_array_equal(face.box, tight_box(face.keypoints))
+        assert face.keypoints.dtype == face.confidence.dtype == np.float32
         assert isinstance(face.pose, Pose) and face.score > 0
 
 

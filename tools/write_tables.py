@@ -77,6 +77,7 @@ TABLES = {
     "buckets": buckets,
     "confidence": whole("confidence"),
     "speed": whole("speed"),
+    "library": whole("library"),
     "detector": whole("detector"),
     "ablation": whole("ablation"),
     "label_shift": whole("label_shift"),

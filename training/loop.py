@@ -20,7 +20,6 @@ from training.checkpoints import TrainingState, run_settings
 from training.device import autocast, best_device, memory_format, to_device
 from training.export import TorchNetwork
 from training.losses import LOSSES
-from transforms import Normalize
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -75,8 +74,7 @@ def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
     """metrics.summary of a network on a data set, in pixels of the network's input."""
-    normalize = Normalize(expects.mean, expects.std)
-    return metrics.summary(*(normalize.inverse(points) for points in predict(model, dataset)))
+    return metrics.summary(*map(expects.in_pixels, predict(model, dataset)))
 
 
 def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from training.export import TorchNetwork
 from training.loop import fit, predict
 from training.losses import HeatmapLoss
 from transfer.networks import HeatmapUNet, TransferNet, face_crop, imagenet_weights
-from transforms import Normalize, RandomAffine, RandomBlur, RandomColor, RandomOcclusion
+from transforms import RandomAffine, RandomBlur, RandomColor, RandomOcclusion
 
 MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
 
@@ -76,13 +76,13 @@ def predict_in_photos(model: nn.Module, faces: FaceCuts) -> np.ndarray:  # (N, 6
 def in_crops(model: nn.Module, faces: FaceCuts) -> tuple[list, np.ndarray, np.ndarray]:
     """The crops that a network sees, its answers and the truth (N, 68, 2) in their pixels: what figures show."""
     expects, crops = model.expects, faces.with_transform(face_input(model.expects))
-    predicted, true = map(Normalize(expects.mean, expects.std).inverse, predict(model, crops))
+    predicted, true = map(expects.in_pixels, predict(model, crops))
     return [crop["image"] for crop in crops], predicted, true
 
 
 def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.ndarray:  # (N, 68, 2)
     """A network's answers for these faces, as they come, to pixels of their photos."""
-    predicted = Normalize(expects.mean, expects.std).inverse(predicted)
+    predicted = expects.in_pixels(predicted)
     matrices = [crop_matrix(box, expects.size, expects.margin) for box in faces.photo_boxes[faces.indices]]
     return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
 
