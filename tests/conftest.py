@@ -7,3 +7,18 @@ from data_sets.drawn_faces import write_dataset
 def drawn(tmp_path_factory):
     """A small data set of drawn faces in the published layout: 24 training and 8 test frames."""
     return write_dataset(tmp_path_factory.mktemp("data") / "drawn", num_training=24, num_test=8)
+
+
+@pytest.fixture(scope="session")
+def faces(drawn):
+    """The training faces of `drawn` as a data set of face crops."""
+    from data_load import FacialKeypointsDataset  # these need torch, which the tests of the library do without
+    from recipes import FACE_CROP
+
+    frames = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
+    return frames.with_transform(FACE_CROP)
+
+
+@pytest.fixture
+def eight(faces):
+    return faces.subset(range(8))

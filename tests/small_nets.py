@@ -1,0 +1,39 @@
+"""A network that trains in milliseconds, and a loss that is Ctrl-C: for the tests of training."""
+
+import torch
+from torch import nn
+
+from training.losses import LOSSES
+
+
+class Small(nn.Module):
+    """A net that trains in milliseconds, with dropout so that randomness matters."""
+
+    num_keypoints = 68
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.AvgPool2d(16), nn.Flatten(), nn.Linear(196, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 136)
+        )
+
+    def forward(self, x):
+        return self.layers(x).view(-1, 68, 2)
+
+
+def small_model():
+    torch.manual_seed(7)
+    return Small()
+
+
+class InterruptedLoss:
+    """A loss that is Ctrl-C at one of its calls."""
+
+    def __init__(self, at, loss="mse"):
+        self.calls, self.at, self.loss = 0, at, LOSSES[loss]()
+
+    def __call__(self, predicted, true):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.loss(predicted, true)
