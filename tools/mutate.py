@@ -43,7 +43,10 @@ SUBJECTS = {  # modules, from each subject as many faults, and their tests
         ["data_load.py", "data_sets/splits.py", "data_sets/ibug_300w.py"],
         ["test_data_load.py", "test_protocol.py", "test_ibug_300w.py"],
     ),
-    "training": (["training/loop.py", "training/losses.py", "training/checkpoints.py"], ["test_train.py"]),
+    "training": (
+        ["training/loop.py", "training/losses.py", "training/checkpoints.py"],
+        ["test_loop.py", "test_losses.py", "test_checkpoints.py", "test_train.py"],
+    ),
     "pipeline": (
         [f"facial_keypoints/{name}.py" for name in ("pipeline", "network", "pose", "filters", "eyes")],
         ["test_pipeline.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
