@@ -5,6 +5,7 @@ facial-keypoints PHOTO...        the same as python -m facial_keypoints PHOTO...
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 from facial_keypoints.drawing import draw_faces, save_picture
@@ -28,9 +29,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
-    parser.add_argument("--detector", default="haar", choices=DETECTORS)
+    parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the pictures (default: beside the photos)")
     args = parser.parse_args()
+    warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)  # one line, no code
     try:
         pipeline = FacePipeline(args.network, args.detector)
     except (DataError, RuntimeError) as error:

@@ -54,6 +54,19 @@ def mirror_matrix(width: int) -> np.ndarray:  # (2, 3)
     return np.array([[-1.0, 0, width - 1], [0, 1, 0]])
 
 
+def quarter_turns(turns: int, shape: tuple) -> np.ndarray:  # (2, 3)
+    """What np.rot90(image, turns) does to coordinates; shape: the image's (H, W, ...)."""
+    height, width = shape[:2]
+    return np.array(
+        {
+            0: [[1.0, 0, 0], [0, 1, 0]],
+            1: [[0.0, 1, 0], [-1, 0, width - 1]],
+            2: [[-1.0, 0, width - 1], [0, -1, height - 1]],
+            3: [[0.0, -1, height - 1], [1, 0, 0]],
+        }[turns % 4]
+    )
+
+
 def resize_matrix(old_size: tuple, new_size: tuple) -> np.ndarray:  # (2, 3)
     """What cv2.resize does to coordinates: sizes are (w, h); pixel *edges*, not centres, keep their place."""
     sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]

@@ -88,6 +88,21 @@ FACE_3D = np.array(
 RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
 
 
+TILTED = 10  # degrees: faces that tilt less are left as they are, the networks were trained on them
+
+
+def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The rotation that sets a tilted face upright: that of the similarity from FACE_3D, seen from ahead, to its
+    keypoints (68, 2).
+
+    The identity for faces that tilt by less than TILTED degrees.
+    """
+    a, b = similarity(FACE_3D[:, :2], keypoints)[:, 0]
+    if abs(np.degrees(np.arctan2(b, a))) < TILTED:
+        return np.eye(2, 3)
+    return np.array([[a, b, 0], [-b, a, 0]]) / np.hypot(a, b)
+
+
 @dataclass(frozen=True)
 class Pose:
     """Where a head is and how it is turned, in camera coordinates: x right, y down, z away from the camera.

@@ -1,6 +1,14 @@
+import os
+
 import pytest
 
 from data_sets.drawn_faces import write_dataset
+from data_sets.find import find_folder
+from detector_architectures import yunet
+
+models = find_folder("models")  # of the data folder: YuNet's file, where there is no network
+if models and (models / yunet.FILE).is_file():
+    os.environ.setdefault("KEYPOINTS_YUNET", str(models / yunet.FILE))
 
 
 @pytest.fixture(scope="session")

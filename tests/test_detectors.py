@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from detector_architectures import haar
-from detector_architectures.haar import HaarDetector, find_eyes, find_smile, to_tight_boxes
+from detector_architectures import haar, to_tight_boxes
+from detector_architectures.haar import CENTRE, SIZE, HaarDetector, find_eyes, find_smile
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ class Cascade:
 
 
 def test_a_square_of_haars_becomes_the_box_from_brows_to_chin():
-    boxes = to_tight_boxes([[10, 20, 100, 100], [0, 0, 1, 1]])
-    np.testing.assert_allclose(boxes, [[10 + 6.85, 20 + 24.35, 86.3, 83.1], [0.0685, 0.2435, 0.863, 0.831]], atol=1e-4)
-    assert boxes.dtype == np.float32 and to_tight_boxes(()).shape == (0, 4)
+    boxes = to_tight_boxes([[10, 20, 100, 100], [0, 0, 1, 1]], CENTRE, SIZE)
+    np.testing.assert_allclose(boxes, [[10 + 6.25, 20 + 22.95, 86.1, 83.5], [0.0625, 0.2295, 0.861, 0.835]], atol=1e-4)
+    assert boxes.dtype == np.float32 and to_tight_boxes((), CENTRE, SIZE).shape == (0, 4)
 
 
 def test_squares_come_best_first_each_with_its_score(monkeypatch):
@@ -41,7 +41,7 @@ def test_squares_come_best_first_each_with_its_score(monkeypatch):
     squares, scores = HaarDetector().squares(np.zeros((90, 80, 3), np.uint8))
     assert squares[:, 0].tolist() == [2, 3, 1] and scores.tolist() == [2.5, 1.5, 0.5]
     boxes, same = HaarDetector()(np.zeros((90, 80, 3), np.uint8))
-    np.testing.assert_array_equal(boxes, to_tight_boxes(squares))
+    np.testing.assert_array_equal(boxes, to_tight_boxes(squares, CENTRE, SIZE))
     np.testing.assert_array_equal(same, scores)
 
 

@@ -1,0 +1,157 @@
+"""YuNet, a small convolutional face detector (Wu, Peng and Yu, Machine Intelligence Research 2023), run by OpenCV.
+
+OpenCV's wheels bring the code and not the network. Its file is fetched once into the user's cache folder, or named:
+
+    export KEYPOINTS_YUNET=/path/to/face_detection_yunet_2023mar.onnx
+"""
+
+import hashlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detector_architectures import to_tight_boxes
+from facial_keypoints.geometry import resize
+from facial_keypoints.images import DataError
+
+FILE = "face_detection_yunet_2023mar.onnx"  # MIT license, from OpenCV's model zoo
+URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
+SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+SECONDS = 5  # for fetching 232,589 bytes
+
+# The tight keypoint box within YuNet's, which reaches up to the hair: its centre, width and height in parts of
+# YuNet's width and height. Medians over training faces, fitted by tools/fit_detector_box.py.
+CENTRE = (0.491, 0.622)
+SIZE = (1.043, 0.763)
+
+# YuNet finds faces from 24 pixels to about a thousand. A photo is looked at with its longer side scaled down to FIRST;
+# again scaled down to FINER where nobody is found, or where it is more than twice as large as FIRST.
+FIRST, FINER = 640, 1920
+
+# Of pictures with a side of at most 32 pixels OpenCV 4.14 reads memory that nothing was written to, and finds faces
+# there: they get a black border.
+SMALLEST = 64
+
+
+class NoNetworkFile(RuntimeError):
+    """YuNet's file is not in the cache and cannot be fetched."""
+
+
+def cached_file() -> Path:
+    """Where the network is kept once it was fetched, in the user's cache folder of the operating system."""
+    from platformdirs import user_cache_path  # only here, for a quick import
+
+    return user_cache_path("facial-keypoints") / FILE
+
+
+def read_network(path: str | Path | None = None) -> bytes:
+    """YuNet's ONNX file: of that path, else of KEYPOINTS_YUNET, else from the cache, else fetched into the cache.
+
+    Raises DataError for a named file that is missing or another, NoNetworkFile where it cannot be fetched.
+    """
+    path = path or os.environ.get("KEYPOINTS_YUNET")
+    if path:
+        return _read_named(Path(path))
+    cached = cached_file()
+    if cached.is_file() and _is_right(content := cached.read_bytes()):
+        return content
+    try:
+        content = fetch(URL)
+        _write_whole(content, cached)
+    except OSError as error:
+        raise NoNetworkFile(
+            f"YuNet's network cannot be fetched from {URL} ({error}): save the file yourself "
+            f"and set KEYPOINTS_YUNET to its path"
+        ) from None
+    return content
+
+
+def fetch(url: str, seconds: float = SECONDS) -> bytes:
+    """Download YuNet's file; raises OSError where that fails, lasts longer, or brings another file."""
+    from urllib.request import urlopen  # only here, for a quick import
+
+    deadline, content = time.monotonic() + seconds, b""
+    with urlopen(url, timeout=seconds) as response:
+        while chunk := response.read1(1 << 16):
+            content += chunk
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not there after {seconds:g} seconds")
+            if len(content) > 10_000_000:
+                break
+    if not _is_right(content):
+        raise OSError("what came is another file, by its SHA-256")
+    return content
+
+
+def _is_right(content):
+    return hashlib.sha256(content).hexdigest() == SHA256
+
+
+def _read_named(path):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: YuNet's network cannot be read ({error.strerror})") from None
+    if not _is_right(content):
+        raise DataError(f"{path}: not {FILE} of OpenCV's model zoo (its SHA-256 is another)")
+    return content
+
+
+def _write_whole(content, path):
+    """A file that others never see half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+class YuNetDetector:
+    """Faces of any turn to the side, tilted by up to about 45 degrees, from 24 pixels (of the scaled photo).
+
+    path: of YuNet's file, else see read_network; min_score: boxes with a lower score, of at most 1, are left out.
+    May be shared by threads. Raises what read_network raises.
+    """
+
+    def __init__(self, path: str | Path | None = None, min_score: float = 0.5):
+        self.content, self.min_score = np.frombuffer(read_network(path), np.uint8), min_score
+        self.own = threading.local()  # OpenCV's detector keeps the size of its picture inside
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = self.native_boxes(image)
+        return to_tight_boxes(boxes, CENTRE, SIZE), scores
+
+    def native_boxes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """YuNet's own boxes (N, 4), from the hair to the chin, and scores (N,), best first."""
+        longest = max(image.shape[:2])
+        found = self._look(image, FIRST)
+        if longest > 2 * FIRST or (longest > FIRST and not len(found)):
+            found = np.concatenate([found, self._look(image, FINER)])
+        boxes, scores = found[:, :4], found[:, 4]
+        kept = np.array(cv2.dnn.NMSBoxes(boxes, scores, self.min_score, 0.3), int).ravel()
+        return boxes[kept], scores[kept]
+
+    def _look(self, image, longest):  # (N, 5)
+        """Boxes and scores, in pixels of the image, of the image with its longer side scaled down to `longest`."""
+        height, width = image.shape[:2]
+        scale = min(1, longest / max(height, width))
+        size = max(1, round(scale * width)), max(1, round(scale * height))
+        small = image if scale == 1 else resize(image, size)
+        right, below = (max(0, SMALLEST - side) for side in size)
+        small = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT)
+        detector = self._detector()
+        detector.setInputSize((size[0] + right, size[1] + below))
+        _, found = detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if found is None:
+            return np.empty((0, 5), np.float32)
+        zoom = np.array([width, height, width, height]) / (*size, *size)
+        return np.column_stack([found[:, :4] * zoom, found[:, 14]]).astype(np.float32)
+
+    def _detector(self):
+        if not hasattr(self.own, "detector"):
+            no_config, size = np.empty(0, np.uint8), (FIRST, FIRST)
+            self.own.detector = cv2.FaceDetectorYN.create("onnx", self.content, no_config, size, self.min_score)
+        return self.own.detector
