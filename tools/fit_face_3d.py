@@ -7,20 +7,14 @@ under orthography", IJCV 9, 1992, sections 3.3-3.5), then made symmetric by the 
 """
 
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 
+from data_sets.ibug_300w import TRAINING_XML, IbugFaces
 from facial_keypoints.schemes import IBUG_68
 
 RIGHT_EYE, LEFT_EYE = IBUG_68.ruler  # the outer corners
-
-
-def read_shapes(folder: Path) -> np.ndarray:  # (N, 68, 2)
-    """All 68-point shapes of the 300-W training XML."""
-    boxes = ElementTree.parse(folder / "labels_ibug_300W_train.xml").iter("box")
-    return np.array([[(float(part.get("x")), float(part.get("y"))) for part in box.iter("part")] for box in boxes])
 
 
 def metric_upgrade(motion: np.ndarray) -> np.ndarray:
@@ -57,7 +51,7 @@ def upright(face: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Print the face as a Python table."""
-    shapes = read_shapes(Path(sys.argv[1]))
+    shapes = IbugFaces(Path(sys.argv[1]) / TRAINING_XML).keypoints.astype(float)  # (N, 68, 2)
     centred = shapes - shapes.mean(1, keepdims=True)
     centred /= np.linalg.norm(centred, axis=(1, 2), keepdims=True)
     measured = centred.transpose(0, 2, 1).reshape(-1, 68)

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 DARK = np.array((38, 24, 20), np.float32)  # lashes, shadows
 SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
@@ -9,11 +10,9 @@ SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 
 def curve(points: np.ndarray, steps: int = 6) -> np.ndarray:
     """Catmull-Rom spline through points (N, 2), both ends included."""
-    p = np.vstack([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
-    q = b + t * (c - a) / 2 + t**2 * (2 * a - 5 * b + 4 * c - d) / 2 + t**3 * (3 * (b - c) + d - a) / 2
-    return np.vstack([q.transpose(1, 0, 2).reshape(-1, p.shape[1]), points[-1:]])
+    count = len(points)
+    spline = CubicHermiteSpline(np.arange(count), points, np.gradient(points, axis=0))
+    return spline(np.linspace(0, count - 1, (count - 1) * steps + 1))
 
 
 def fixed(points: np.ndarray) -> np.ndarray:

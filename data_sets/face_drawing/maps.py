@@ -7,6 +7,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 
 from facial_keypoints.pose import FACE_3D
 
@@ -105,24 +106,12 @@ def warp_grid(face, shape) -> tuple[np.ndarray, np.ndarray]:
     """For each canvas pixel its place on the maps (two float32 (H, W)): a thin-plate spline through the points."""
     source = np.vstack([face.points[STEADY], face.project(FOREHEAD * face.person.size)]) / face.unit
     target = (np.vstack([FACE_3D[STEADY], FOREHEAD])[:, :2] - (MAP_X[0, 0], MAP_Y[0, 0])) * MAP_SCALE
-    n = len(source)
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = thin_plate(source, source) + 0.02 * np.eye(n)
-    system[:n, n:] = np.column_stack([np.ones(n), source])
-    system[n:, :n] = system[:n, n:].T
-    weights = np.linalg.solve(system, np.vstack([target, np.zeros((3, 2))]))
+    spline = RBFInterpolator(source, target, smoothing=0.01, kernel="thin_plate_spline")
     cells = 40
     ys, xs = (np.linspace(0.5 * s / cells - 0.5, s - 0.5 * s / cells - 0.5, cells) for s in shape[:2])
-    where = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2) / face.unit
-    grid = thin_plate(where, source) @ weights[:n] + np.column_stack([np.ones(len(where)), where]) @ weights[n:]
+    grid = spline(np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2) / face.unit)
     grid = cv2.resize(grid.reshape(cells, cells, 2).astype(np.float32), shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return grid[..., 0].copy(), grid[..., 1].copy()
-
-
-def thin_plate(a, b) -> np.ndarray:
-    """The kernel r^2 log r between two sets of points."""
-    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-    return squared * np.log(squared + 1e-9)
 
 
 def on_canvas(grid, image) -> np.ndarray:
