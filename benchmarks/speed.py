@@ -2,27 +2,26 @@
 
     python -m benchmarks.speed        writes results/speed.csv; pip install -r benchmarks/requirements.txt first
 
-Each through torch and through ONNX Runtime; the time is that of the network alone, from a crop to its points. The
-trees are those of benchmarks/compare.py, on a crop of the size that they are given there.
+Each through torch and through ONNX Runtime; the time is that of the network alone, from a crop to its points, with the
+mirror image for the network that looks at it. The trees are those of benchmarks/compare.py, on a crop of the size that
+they are given there.
 """
 
 import platform
-import tempfile
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import dlib
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 
 from benchmarks.compare import BUILD
 from benchmarks.tables import RESULTS
+from facial_keypoints.network import OnnxNetwork, mirror_averaged
 from models import count_parameters
 from train import SAVED_MODELS
+from training.export import TorchNetwork
 from training.weights import load_model
 
 REPEATS = 300
@@ -38,32 +37,19 @@ def milliseconds(call: Callable) -> float:
     return 1000 * float(np.median(times[REPEATS // 10 :]))
 
 
-def onnx_session(model: torch.nn.Module, face: torch.Tensor) -> onnxruntime.InferenceSession:
-    """The network for ONNX Runtime on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own exporter
-        path = str(Path(folder) / "net.onnx")
-        torch.onnx.export(model, (face,), path, dynamo=False, input_names=["face"])
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-@torch.inference_mode()
 def measure(name: str) -> dict:
     """The row of one shipped network."""
     path = SAVED_MODELS / f"{name}.pt"
     model = load_model(path)
-    face = torch.rand(1, 1, model.expects.size, model.expects.size)
-    session, array = onnx_session(model, face), face.numpy()
-    (answer,) = session.run(None, {"face": array})
-    np.testing.assert_allclose(answer, model(face).numpy(), atol=1e-4)
+    expects, through_torch = model.expects, TorchNetwork(model)
+    through_onnx = OnnxNetwork(path.with_suffix(".onnx"), threads=1)
+    face = np.random.default_rng(0).random((1, 1, expects.size, expects.size), np.float32)
     return {
         "answer": name,
         "parameters": count_parameters(model),
         "file, MB": path.stat().st_size / 1e6,
-        "torch, ms": milliseconds(lambda: model(face)),
-        "ONNX Runtime, ms": milliseconds(lambda: session.run(None, {"face": array})),
+        "torch, ms": milliseconds(lambda: mirror_averaged(through_torch.locate, face, expects)),
+        "ONNX Runtime, ms": milliseconds(lambda: mirror_averaged(through_onnx.locate, face, expects)),
     }
 
 

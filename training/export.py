@@ -62,11 +62,12 @@ def onnx_model(model: nn.Module):
     import onnx  # only needed here
 
     expects, file = model.expects, io.BytesIO()
+    shape = (2, 3 if expects.color else 1, expects.size, expects.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch advertises another exporter and traces shapes, which are fixed here
         torch.onnx.export(
             Located(model).eval(),
-            (torch.zeros(2, 3 if expects.color else 1, expects.size, expects.size),),
+            (torch.zeros(shape, device=next(model.parameters()).device),),
             file,
             dynamo=False,
             opset_version=OPSET,
