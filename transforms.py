@@ -20,8 +20,8 @@ from facial_keypoints.geometry import (
 from facial_keypoints.schemes import IBUG_68, Scheme
 
 
-def moved(sample: dict, image, keypoints) -> dict:
-    """The sample with another image and its keypoints, and without `box`, which was one in the old image."""
+def with_image(sample: dict, image, keypoints) -> dict:
+    """The sample with a new image and the keypoints in it, and without `box`, which belonged to the old image."""
     return {key: value for key, value in sample.items() if key != "box"} | {"image": image, "keypoints": keypoints}
 
 
@@ -34,7 +34,7 @@ class Resize:
     def __call__(self, sample):
         old, new = sample["image"].shape[1::-1], self.size[::-1]
         keypoints = transform_points(resize_matrix(old, new), sample["keypoints"])
-        return moved(sample, resize(sample["image"], new), keypoints)
+        return with_image(sample, resize(sample["image"], new), keypoints)
 
 
 class Rescale:
@@ -64,7 +64,7 @@ class _Crop:
             raise ValueError(f"{wanted}: the picture is only {height}x{width} (h x w); Rescale it first")
         top, left = self.offset(height - self.size[0]), self.offset(width - self.size[1])
         image = sample["image"][top : top + self.size[0], left : left + self.size[1]]
-        return moved(sample, image, sample["keypoints"] - np.array([left, top], np.float32))
+        return with_image(sample, image, sample["keypoints"] - np.array([left, top], np.float32))
 
 
 class RandomCrop(_Crop):
@@ -125,7 +125,7 @@ def normal(sigma: float) -> float:
 
 def warp_sample(sample: dict, matrix: np.ndarray, size: tuple) -> dict:
     """Move image and keypoints by the same 2x3 matrix."""
-    return moved(sample, warp(sample["image"], matrix, size), transform_points(matrix, sample["keypoints"]))
+    return with_image(sample, warp(sample["image"], matrix, size), transform_points(matrix, sample["keypoints"]))
 
 
 @dataclass(frozen=True)
