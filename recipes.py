@@ -1,12 +1,16 @@
-"""What is trained on what, and how: the transforms and the recipes that notebook 2 compares."""
+"""How networks are trained: what they see, and the recipes that notebook 2 compares."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 from torchvision.transforms import Compose
 
+import metrics
 from facial_keypoints.network import Expects
+from facial_keypoints.schemes import Scheme
 from models import AccurateNet, BatchNormNet, FastNet, Net, initialize
 from transforms import (
     CenterCrop,
@@ -27,13 +31,22 @@ EXPECTS = Expects()
 
 EXPECTS_FRAMES = Expects(margin=None)
 
-NORMALIZE = Normalize(EXPECTS.mean, EXPECTS.std)
-
 
 def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentations) -> Compose:
     """From a sample to what a network expects: the face crop, augmentations, normalised keypoints."""
+    affine = affine and replace(affine, scheme=expects.scheme)
+    return Compose([FaceCrop(expects.size, expects.margin, affine), *augmentations, *_end(expects)])
+
+
+def frame_input(expects: Expects, crop: type = CenterCrop, *augmentations) -> Compose:
+    """The same for a network of whole frames; crop: CenterCrop or RandomCrop."""
+    longer = round(expects.size * 250 / 224)  # as the coursework has it
+    return Compose([Rescale(longer), crop(expects.size), *augmentations, *_end(expects)])
+
+
+def _end(expects):
     normalize = (NormalizeColor if expects.color else Normalize)(expects.mean, expects.std)
-    return Compose([FaceCrop(expects.size, expects.margin, affine), *augmentations, normalize, ToTensor()])
+    return normalize, ToTensor()
 
 
 def in_parts(size: int) -> Expects:
@@ -41,44 +54,29 @@ def in_parts(size: int) -> Expects:
     return Expects(size, margin=0.25, mean=-0.5, std=float(size))
 
 
-WHOLE_FRAME_TRAINING = Compose([Rescale(250), RandomCrop(224), NORMALIZE, ToTensor()])
+PARTS_OF_128, PARTS_OF_160 = in_parts(128), in_parts(160)
 
-WHOLE_FRAME = Compose([Rescale(250), CenterCrop(224), NORMALIZE, ToTensor()])
+WHOLE_FRAME_TRAINING, WHOLE_FRAME = frame_input(EXPECTS_FRAMES, RandomCrop), frame_input(EXPECTS_FRAMES)
+
+FACE_CROP, SMALL_CROP = face_input(EXPECTS), face_input(PARTS_OF_128)
 
 # Shift and scale also stand for the boxes of a detector, which are never the exact ones.
 AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
 
-AUGMENT = (RandomColor(), RandomBlur(), RandomNoise(), RandomOcclusion())
 
-FACE_CROP_TRAINING = face_input(EXPECTS, AFFINE, *AUGMENT)
-
-FACE_CROP = face_input(EXPECTS)
-
-PARTS_OF_128, PARTS_OF_160 = in_parts(128), in_parts(160)
-
-SMALL_CROP_TRAINING = face_input(
-    PARTS_OF_128, AFFINE, RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)
-)
-
-SMALL_CROP = face_input(PARTS_OF_128)
-
-# For the last epochs: larger, and nearly as the faces come.
-LARGE_CROP_TRAINING = face_input(PARTS_OF_160, RandomAffine(rotation=8, scale=0.06, shift=0.03))
-
-LARGE_CROP = face_input(PARTS_OF_160)
+MIN_STEPS = 3000  # of the optimiser, on one's own data
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way to train: a network, what it sees, and the numbers of `fit`.
 
-    first: a recipe that comes before; this one goes on with its network.
+    expects: what the network sees and answers, the scheme of points included; affine, augmentations: of face crops
+    and of whole frames in training; first: a recipe that comes before, this one goes on with its network.
     """
 
     network: type[nn.Module]
     he_start: bool
-    training_transform: Compose
-    transform: Compose
     loss: str
     optimizer: str
     lr: float
@@ -86,6 +84,8 @@ class Recipe:
     epochs: int
     batch_size: int
     expects: Expects = EXPECTS
+    affine: RandomAffine | None = None
+    augmentations: tuple = ()
     ships: bool = False  # trained on 300-W too, without validation, in half precision
     first: "Recipe | None" = None
 
@@ -100,6 +100,18 @@ class Recipe:
         )
 
     @property
+    def training_transform(self) -> Compose:
+        """From a sample of the training data to a network's input."""
+        if self.expects.margin is None:
+            return frame_input(self.expects, RandomCrop, *self.augmentations)
+        return face_input(self.expects, self.affine, *self.augmentations)
+
+    @property
+    def transform(self) -> Compose:
+        """The same without chance, for everything else."""
+        return (frame_input if self.expects.margin is None else face_input)(self.expects)
+
+    @property
     def stages(self) -> tuple["Recipe", ...]:
         """What comes first, if anything, and this recipe."""
         return (self.first, self) if self.first else (self,)
@@ -109,24 +121,42 @@ class Recipe:
         """Of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
+    def for_scheme(self, scheme: Scheme) -> "Recipe":
+        """The same recipe for other points."""
+        first = self.first and self.first.for_scheme(scheme)
+        return replace(self, expects=replace(self.expects, scheme=scheme), first=first)
+
+    def lasting(self, epochs: int) -> "Recipe":
+        """The same recipe with this many epochs in all, shared out among its stages as they are here."""
+        before = epochs - max(1, round(epochs * self.epochs / self.total_epochs))
+        return replace(self, epochs=epochs - before, first=self.first.lasting(before) if before else None)
+
+    def enough_epochs(self, pictures: int) -> int:
+        """The recipe's epochs, or more where so few pictures make less than MIN_STEPS of them."""
+        return max(self.total_epochs, math.ceil(MIN_STEPS / math.ceil(pictures / self.batch_size)))
+
+    def fine_tuning(self) -> "Recipe":
+        """To go on from trained weights: the last stage alone, augmented as the first, at a third of the rate."""
+        first = self.stages[0]
+        return replace(self, first=None, affine=first.affine, augmentations=first.augmentations, lr=self.lr / 3)
+
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh network, for the first stage."""
         torch.manual_seed(seed)
-        model = self.network()
+        model = self.network(self.expects.scheme.num_points)
         return initialize(model) if self.he_start else model
 
     def settings(self) -> dict:
         """The keyword arguments for `fit`."""
         names = ("loss", "optimizer", "lr", "one_cycle", "epochs", "batch_size")
-        return {name: getattr(self, name) for name in names}
+        error = partial(metrics.nme, scheme=self.expects.scheme)
+        return {name: getattr(self, name) for name in names} | {"error": error}
 
 
 # The networks that ship; results/log.md says why, benchmarks/ablation.py measures what each choice is worth.
 START = Recipe(
     network=AccurateNet,
     he_start=False,
-    training_transform=SMALL_CROP_TRAINING,
-    transform=SMALL_CROP,
     loss="spread",
     optimizer="adamw",
     lr=3e-3,
@@ -134,6 +164,8 @@ START = Recipe(
     epochs=30,
     batch_size=32,
     expects=PARTS_OF_128,
+    affine=AFFINE,
+    augmentations=(RandomColor(), RandomBlur(p=0.3), RandomNoise(), RandomOcclusion(p=0.3)),
     ships=True,
 )
 
@@ -141,29 +173,22 @@ START = Recipe(
 def shipped(network: type[nn.Module]) -> Recipe:
     """The start, then the finish: larger crops, in which the faces are nearly as they come."""
     expects = replace(PARTS_OF_160, mirror_shift=network.mirror_shift)
-    start = replace(START, network=network)
-    return replace(
-        start,
-        training_transform=LARGE_CROP_TRAINING,
-        transform=LARGE_CROP,
-        expects=expects,
-        epochs=20,
-        first=start,
-    )
+    start, milder = replace(START, network=network), RandomAffine(rotation=8, scale=0.06, shift=0.03)
+    return replace(start, expects=expects, affine=milder, augmentations=(), epochs=20, first=start)
 
 
 # The first net again, on what a face detector would cut out, with a start that lets it learn.
 FACE_CROPS = Recipe(
     network=Net,
     he_start=True,
-    training_transform=FACE_CROP_TRAINING,
-    transform=FACE_CROP,
     loss="smooth_l1",
     optimizer="adam",
     lr=5e-4,
     one_cycle=True,
     epochs=20,
     batch_size=64,
+    affine=AFFINE,
+    augmentations=(RandomColor(), RandomBlur(), RandomNoise(), RandomOcclusion()),
 )
 
 RECIPES = {
@@ -171,8 +196,6 @@ RECIPES = {
     "course-mse": Recipe(
         network=Net,
         he_start=False,
-        training_transform=WHOLE_FRAME_TRAINING,
-        transform=WHOLE_FRAME,
         loss="mse",
         optimizer="rmsprop",
         lr=1e-4,
@@ -185,8 +208,6 @@ RECIPES = {
     "course-batchnorm": Recipe(
         network=BatchNormNet,
         he_start=False,
-        training_transform=WHOLE_FRAME_TRAINING,
-        transform=WHOLE_FRAME,
         loss="smooth_l1",
         optimizer="adam",
         lr=1e-4,

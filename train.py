@@ -2,10 +2,20 @@
 
 python train.py accurate                         # the network that ships; Ctrl-C and run again to resume
 python train.py course-mse --epochs 5 --seed 1
+
+On your own pictures and points:
+
+python train.py fast --data FOLDER --scheme mine.toml --start saved_models/fast.pt
+
+FOLDER holds keypoints.csv and the pictures that it names: a header, then a name and x0, y0, x1, y1, ... in pixels in
+every row; a column called person may say who it is. The course's layout and the .asf files of IMM are read too.
+A fifth of the people, or without such a column of the pictures, is held out for validation.
+mine.toml says what the points are, see facial_keypoints/schemes.py; without it 68 points are those of 300-W, and for
+others mirror images are left out and errors are in percent of the box. --start goes on from trained weights.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,29 +23,41 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset
 
+from data_load import KeypointsDataset
 from data_sets.course import course_data
 from data_sets.find import find_data
+from data_sets.own import own_data
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
+from facial_keypoints.schemes import Scheme, read_scheme
 from recipes import RECIPES, Recipe
 from training.checkpoints import delete_checkpoints, stage_checkpoints
 from training.device import keep_freed_memory
 from training.loop import evaluate, fit
-from training.weights import network_name, save_model
+from training.weights import network_name, save_model, start_from
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
 
 def run_recipe(
-    recipe: Recipe, training, validation=None, seed: int = 0, checkpoint: str | Path | None = None, **more
+    recipe: Recipe,
+    training,
+    validation=None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    start: Path | None = None,
+    **more,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Build and train the network of a recipe, stage by stage; `more` goes to `fit`. Returns it with its history.
 
     The network has `.expects` of the recipe, as one of a weights file.
 
-    training: a data set, or several that are mixed; checkpoint: of the first stage, that of the second lies beside it.
+    training: a data set, or several that are mixed; checkpoint: of the first stage, that of the second lies beside it;
+    start: weights to begin with.
     """
     model, histories = recipe.build(seed), []
+    if start:
+        print(f"start: {start_from(model, start)}")
     parts = training if isinstance(training, tuple) else (training,)
     paths = stage_checkpoints(recipe, checkpoint) if checkpoint else [None] * len(recipe.stages)
     if checkpoint and not paths[0].is_file():
@@ -43,7 +65,7 @@ def run_recipe(
     for stage, path in zip(recipe.stages, paths, strict=True):
         data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
         held_out = validation and validation.with_transform(stage.transform)
-        histories.append(fit(model, data, held_out, **stage.settings(), seed=seed, checkpoint=path, **more))
+        histories.append(fit(model, data, held_out, **stage.settings() | more, seed=seed, checkpoint=path))
         if len(histories[-1]) < stage.epochs:  # Ctrl-C
             break
     model.expects = recipe.expects
@@ -52,15 +74,21 @@ def run_recipe(
 
 
 def train_and_save(
-    recipe: Recipe, path: Path, training, validation=None, seed: int = 0, dtype=torch.float16
+    recipe: Recipe,
+    path: Path,
+    training,
+    validation=None,
+    seed: int = 0,
+    dtype=torch.float16,
+    start: Path | None = None,
 ) -> nn.Module | None:
     """run_recipe into a weights file, with its checkpoints beside it until that is written; None after Ctrl-C.
 
     Half-trained weights never take the place of finished ones. Raises DataError, before it trains, for a network
     that load_model would not know.
     """
-    network_name(recipe.network())
-    model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, progress=True)
+    network_name(recipe.build())
+    model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, start=start, progress=True)
     if len(history) < recipe.total_epochs:
         return None
     save_model(model, path, recipe.expects, dtype)
@@ -68,10 +96,57 @@ def train_and_save(
     return model
 
 
-def default_output(name: str, recipe: Recipe, seed: int) -> Path:
-    """saved_models/NAME.pt, which may be a file that ships, for the recipe as it is; else a name that says how not."""
-    epochs = "" if recipe.epochs == RECIPES[name].epochs else f"-{recipe.epochs}"
-    return SAVED_MODELS / f"{name}{epochs}{f'-seed{seed}' if seed else ''}.pt"
+def default_output(args: argparse.Namespace) -> Path:
+    """saved_models/RECIPE.pt, which may be a file that ships; what else was asked for is added to the name."""
+    parts = [
+        args.recipe,
+        args.data and args.data.resolve().name,
+        args.start and f"from-{args.start.stem}",
+        args.epochs and str(args.epochs),
+        args.seed and f"seed{args.seed}",
+    ]
+    return SAVED_MODELS / f"{'-'.join(part for part in parts if part)}.pt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on what: a recipe, training data (one data set or several), validation data, and what to measure.
+
+    tests: data sets through the recipe's transform, by name.
+    """
+
+    recipe: Recipe
+    training: KeypointsDataset | tuple
+    validation: KeypointsDataset | None
+    tests: dict
+
+
+def course_job(recipe: Recipe) -> Job:
+    """A recipe on the course's frames; one that ships, on 300-W too."""
+    data = find_data()
+    print(f"data: {data.about}")
+    if recipe.ships:
+        split = real_splits(data)[0]
+        print(f"300-W: {split.about}")
+        tests = {name: test.crops(test.exact_boxes(), recipe.transform) for name, test in split.tests.items()}
+        return Job(recipe, split.faces(recipe), None, tests)
+    training, validation, test = course_data(data.path)
+    return Job(recipe, training, validation, prepared(recipe, {"validation": validation, "test": test}))
+
+
+def own_job(recipe: Recipe, folder: Path, scheme: Scheme | None, start: bool, epochs: int | None) -> Job:
+    """A recipe on one's own data: fitted to its points, and by default long enough for its number of pictures."""
+    training, validation, test = own_data(folder, scheme, whole_frames=recipe.expects.margin is None)
+    print(f"data: {folder}, {training.scheme.name}: {len(training)} faces to learn from, {len(validation)} held out")
+    recipe = replace(recipe.fine_tuning() if start else recipe, ships=False).for_scheme(training.scheme)
+    recipe = recipe.lasting(epochs or recipe.enough_epochs(len(training)))
+    tests = {"validation": validation} | ({"test": test} if test else {})
+    return Job(recipe, training, validation, prepared(recipe, tests))
+
+
+def prepared(recipe: Recipe, tests: dict) -> dict:
+    """The same data sets through the recipe's transform."""
+    return {name: data.with_transform(recipe.transform) for name, data in tests.items()}
 
 
 def positive_integer(text: str) -> int:
@@ -81,36 +156,40 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
-def main() -> None:
-    """Train a recipe, save the weights, measure them."""
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
-    parser.add_argument("--epochs", type=positive_integer, help="instead of the recipe's (of its last stage)")
+    parser.add_argument("--epochs", type=positive_integer, help="in all, instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="weights file (default: in saved_models/, named after all this)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="your own pictures and keypoints")
+    parser.add_argument("--scheme", type=Path, metavar="FILE", help="what the points of --data are")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from on --data")
     args = parser.parse_args()
-    keep_freed_memory()
-    recipe = RECIPES[args.recipe]
-    recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
-    output = args.output or default_output(args.recipe, recipe, args.seed)
+    if (args.scheme or args.start) and not args.data:
+        parser.error("--scheme and --start need --data")
+    return args
 
-    data = find_data()
-    print(f"data: {data.about}\nrecipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
-    if recipe.ships:
-        split = real_splits(data)[0]
-        print(f"300-W: {split.about}")
-        training, validation = split.faces(recipe), None
-        tests = {name: test.crops(test.exact_boxes(), recipe.transform) for name, test in split.tests.items()}
+
+def main() -> None:
+    """Train a recipe, save the weights, measure them."""
+    args = arguments()
+    keep_freed_memory()
+    recipe, output = RECIPES[args.recipe], args.output or default_output(args)
+    if args.data:
+        scheme = read_scheme(args.scheme) if args.scheme else None
+        job = own_job(recipe, args.data, scheme, bool(args.start), args.epochs)
     else:
-        training, validation, test = course_data(data.path)
-        tests = {"validation": validation, "test": test}
-        tests = {name: data.with_transform(recipe.transform) for name, data in tests.items()}
+        job = course_job(recipe.lasting(args.epochs) if args.epochs else recipe)
+    recipe = job.recipe
+    print(f"recipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")
     dtype = torch.float16 if recipe.ships else torch.float32
-    model = train_and_save(recipe, output, training, validation, args.seed, dtype)
+    model = train_and_save(recipe, output, job.training, job.validation, args.seed, dtype, args.start)
     if model is None:  # Ctrl-C
         return
-    print(f"weights: {output}")
-    for name, data in tests.items():
+    print(f"weights: {output} (for the library: python -m training.export {output})")
+    for name, data in job.tests.items():
         numbers = evaluate(model, data, recipe.expects)
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in numbers.items()))
 

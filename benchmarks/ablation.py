@@ -19,7 +19,6 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import ConcatDataset
-from torchvision.transforms import Compose
 
 import metrics
 import protocol
@@ -28,24 +27,24 @@ from data_load import KeypointsDataset, person_split
 from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
-from recipes import AFFINE, PARTS_OF_128, RECIPES, SMALL_CROP, Recipe, face_input, in_parts
+from recipes import AFFINE, RECIPES, Recipe, in_parts
 from training.device import keep_freed_memory
 from training.loop import OPTIMIZERS, fit, predict
 from training.losses import SpreadLoss
 from transfer.networks import with_mirror_image
-from transforms import CenterCrop, FaceCrop, RandomAffine, RandomCrop, Rescale
+from transforms import RandomAffine
 
 EPOCHS = 8  # of each stage; what ships has 30 and 20
 RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS)
 SHIPS = replace(RECIPES["fast"], first=RECIPE, epochs=EPOCHS)
-COLORS = RECIPE.training_transform.transforms[1:-2]
+COLORS = RECIPE.augmentations
 
 
 class RegressionNet(SureNet):
     """The way down of FastNet, then a fully connected layer to the points in the place of the heatmaps."""
 
-    def __init__(self):
-        super().__init__(width=16)
+    def __init__(self, num_keypoints: int = 68):
+        super().__init__(num_keypoints, width=16)
         del self.up
         self.head = nn.Linear(64 * 8 * 8, 2 * self.num_keypoints)
 
@@ -62,8 +61,8 @@ class SimCCNet(HeatmapNet):
     Li et al., "SimCC: a simple coordinate classification perspective for human pose estimation", arXiv:2107.03332.
     """
 
-    def __init__(self, places: int = 256):
-        super().__init__(width=16)
+    def __init__(self, num_keypoints: int = 68, places: int = 256):
+        super().__init__(num_keypoints, width=16)
         self.axes = nn.ModuleList([nn.Linear(32 * 32, places) for _ in "xy"])
         self.register_buffer("places", (torch.arange(places) + 0.5) / places, persistent=False)
 
@@ -120,29 +119,23 @@ def published(faces: KeypointsDataset, asked: bool) -> KeypointsDataset:
 
 def not_mirrored() -> Recipe:
     """The recipe without mirror images."""
-    affine = RandomAffine(AFFINE.rotation, AFFINE.scale, AFFINE.shift, mirror=0.0)
-    return replace(RECIPE, training_transform=face_input(PARTS_OF_128, affine, *COLORS))
+    return replace(RECIPE, affine=replace(AFFINE, mirror=0.0))
 
 
 def of_size(size: int) -> Recipe:
     """The recipe with another input size."""
-    expects = in_parts(size)
-    training = face_input(expects, AFFINE, *COLORS)
-    return replace(RECIPE, training_transform=training, transform=face_input(expects), expects=expects)
+    return replace(RECIPE, expects=in_parts(size))
 
 
 def finished(*augmentations, size: int = SHIPS.expects.size, affine: RandomAffine | None = None) -> Recipe:
     """The recipe and the finish that ships, with other crops."""
-    expects = in_parts(size)
-    training = face_input(expects, affine or RandomAffine(), *augmentations)
-    return replace(SHIPS, training_transform=training, transform=face_input(expects), expects=expects)
+    affine = affine or RandomAffine()
+    return replace(SHIPS, expects=in_parts(size), affine=affine, augmentations=augmentations)
 
 
 def whole_frames() -> Recipe:
     """The recipe on whole frames, as the coursework has them, at the same input size."""
-    end = [*SMALL_CROP.transforms[-2:]]
-    training = Compose([Rescale(143), RandomCrop(128), *COLORS, *end])
-    return replace(RECIPE, training_transform=training, transform=Compose([Rescale(143), CenterCrop(128), *end]))
+    return replace(RECIPE, expects=replace(RECIPE.expects, margin=None))
 
 
 def frames_only(frames, _):
@@ -154,10 +147,8 @@ NARROW = replace(SHIPS, network=NarrowNet, first=replace(RECIPE, network=NarrowN
 
 VARIANTS = {
     "whole frames, no crop (course frames only)": Variant(whole_frames(), frames_only),
-    "without augmentation but the crop": Variant(replace(RECIPE, training_transform=SMALL_CROP)),
-    "without colours, blur, noise, occlusion": Variant(
-        replace(RECIPE, training_transform=face_input(PARTS_OF_128, AFFINE))
-    ),
+    "without augmentation but the crop": Variant(replace(RECIPE, affine=None, augmentations=())),
+    "without colours, blur, noise, occlusion": Variant(replace(RECIPE, augmentations=())),
     "no mirror images": Variant(not_mirrored()),
     "labels of the course as they are": Variant(course=True),
     "labels of 300-W as they are": Variant(photos=True),
@@ -212,7 +203,7 @@ def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> di
     Of whole frames only what they can answer: no photos of 300-W.
     """
     row = {"parameters": count_parameters(model)}
-    if not isinstance(variant.recipe.transform.transforms[0], FaceCrop):
+    if variant.recipe.expects.margin is None:
         tests = {"people": tests["people"]}
     for name, test in tests.items():
         for boxes in ("exact", "jittered"):

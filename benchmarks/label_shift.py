@@ -32,7 +32,7 @@ from data_sets.find import find_data
 from data_sets.ibug_300w import twins
 from data_sets.splits import real_splits
 from facial_keypoints.schemes import IBUG_68
-from recipes import PARTS_OF_128, RECIPES, SMALL_CROP, face_input
+from recipes import RECIPES, SMALL_CROP
 from train import run_recipe
 from training.device import keep_freed_memory
 from training.loop import predict
@@ -42,10 +42,7 @@ from transforms import RandomAffine
 FOLDS, EPOCHS = 4, 12
 LONGEST_SIDE = 384  # of cut-outs that were scaled
 TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # so far that nobody can tell how the photo was tilted
-AUGMENTATIONS = RECIPES["fast"].first.training_transform.transforms[1:-2]
-RECIPE = replace(
-    RECIPES["fast"].first, epochs=EPOCHS, training_transform=face_input(PARTS_OF_128, TURNED, *AUGMENTATIONS)
-)
+RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS, affine=TURNED)
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
 
 

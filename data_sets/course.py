@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_load import FacialKeypointsDataset, person_of_frame, person_split
 from data_sets.find import Kind, kind_of
+from facial_keypoints.schemes import Scheme
 
 # The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
 # and below them: half a cell of their lattice. Measured by benchmarks/label_shift.py.
@@ -19,15 +20,16 @@ def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
     return frames.centred((LABEL_SHIFT, LABEL_SHIFT))
 
 
-def course_frames(root: Path) -> list[FacialKeypointsDataset]:
+def course_frames(root: Path, scheme: Scheme | None = None) -> list[FacialKeypointsDataset]:
     """Training frames and labelled test frames of a folder in the course's layout, decoded once.
 
     Labels of the published frames are centred; drawn faces and one's own data stay as they are.
+    scheme: see data_load.KeypointsDataset.
     """
     kind = kind_of(root)
     person = None if kind is Kind.OWN else person_of_frame
     both = [
-        FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, in_memory=True, person=person)
+        FacialKeypointsDataset(root / f"{split}_frames_keypoints.csv", root / split, None, True, person, scheme)
         for split in ("training", "test")
     ]
     return [centre_labels(frames) for frames in both] if kind is Kind.PUBLISHED else both

@@ -165,12 +165,7 @@ class ImmFaces(KeypointsDataset):
 
     def resized(self, size: tuple) -> "ImmFaces":
         """The same data set with photos of size (h, w), resized once and kept in memory."""
-        small, resize = copy.copy(self), Resize(size)
-        small.images, small.keypoints = {}, self.keypoints.copy()
-        for index in self.indices:
-            sample = resize({"image": self._image(index), "keypoints": self.keypoints[index]})
-            small.images[index], small.keypoints[index] = sample["image"], sample["keypoints"]
-        return small
+        return self.cached(Resize(size))
 
 
 def _picture_size(path):

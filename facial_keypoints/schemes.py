@@ -24,8 +24,8 @@ class Scheme:
     num_points: int
     mirror: tuple[int, ...] | None = None
     ruler: tuple[int, int] | None = None
-    contours: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    contours: dict[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if self.num_points < 1:

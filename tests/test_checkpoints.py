@@ -6,9 +6,11 @@ from torch import nn
 
 from facial_keypoints.images import DataError
 from models import BatchNormNet
-from recipes import FACE_CROP_TRAINING
+from recipes import RECIPES
 from training.loop import fit, predict
 from training.losses import LOSSES
+
+FACE_CROP_TRAINING = RECIPES["face-crops"].training_transform
 
 
 @pytest.mark.parametrize("one_cycle", [False, True])

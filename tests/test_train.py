@@ -1,5 +1,7 @@
 import re
+from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from small_nets import InterruptedLoss, Small
 from data_sets.find import DataFolder, Kind
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
-from recipes import LARGE_CROP, RECIPES
+from recipes import MIN_STEPS, RECIPES
 from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
 from training.losses import LOSSES
 
@@ -78,13 +80,19 @@ def test_real_faces_are_taken_for_real(monkeypatch):
 
 
 def test_only_the_recipe_as_it_is_goes_to_the_file_that_ships():
-    accurate = RECIPES["accurate"]
-    other = replace(accurate, epochs=3)
-    paths = [default_output("accurate", *run) for run in ((accurate, 0), (other, 0), (accurate, 1), (other, 1))]
-    assert [path.name for path in paths] == [
-        "accurate.pt", "accurate-3.pt", "accurate-seed1.pt", "accurate-3-seed1.pt",
-    ]  # fmt: skip
-    assert {path.parent for path in paths} == {SAVED_MODELS}
+    def output(epochs=None, seed=0, data=None, start=None):
+        return default_output(Namespace(recipe="fast", epochs=epochs, seed=seed, data=data, start=start))
+
+    paths = [output(), output(3), output(seed=1), output(3, 1, Path("my/faces"), Path("w/accurate.pt"))]
+    names = ["fast.pt", "fast-3.pt", "fast-seed1.pt", "fast-faces-from-accurate-3-seed1.pt"]
+    assert [path.name for path in paths] == names and {path.parent for path in paths} == {SAVED_MODELS}
+
+
+def test_epochs_are_shared_out_among_the_stages():
+    fast, course = RECIPES["fast"], RECIPES["course-mse"]
+    assert [stage.epochs for stage in fast.lasting(10).stages] == [6, 4] and course.lasting(7).epochs == 7
+    assert [stage.epochs for stage in fast.lasting(1).stages] == [1]
+    assert fast.enough_epochs(32 * 100) == fast.total_epochs and fast.enough_epochs(33) == MIN_STEPS / 2
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "2.5"])
@@ -100,11 +108,11 @@ def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_pat
 
     def nearly_as_it_is(sample):
         seen.append(1)
-        return LARGE_CROP(sample)
+        return sample
 
     fast = RECIPES["fast"]
     first = replace(fast.first, epochs=1, batch_size=4)
-    recipe = replace(fast, training_transform=nearly_as_it_is, epochs=2, batch_size=4, first=first)
+    recipe = replace(fast, augmentations=(nearly_as_it_is,), epochs=2, batch_size=4, first=first)
     model, history = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert history["epoch"].tolist() == [1, 2, 3] and recipe.total_epochs == 3
     assert len(seen) == 2 * len(eight) + recipe.batch_size  # whose first batch is noted in the checkpoint

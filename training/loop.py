@@ -74,7 +74,7 @@ def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
     """metrics.summary of a network on a data set, in pixels of the network's input."""
-    return metrics.summary(*map(expects.in_pixels, predict(model, dataset)))
+    return metrics.summary(*map(expects.in_pixels, predict(model, dataset)), expects.scheme)
 
 
 def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:
