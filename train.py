@@ -87,7 +87,7 @@ def train_and_save(
     Half-trained weights never take the place of finished ones. Raises DataError, before it trains, for a network
     that load_model would not know.
     """
-    network_name(recipe.build())
+    network_name(recipe.network())
     model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, start=start, progress=True)
     if len(history) < recipe.total_epochs:
         return None
