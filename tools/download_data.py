@@ -193,7 +193,7 @@ def fetch_from(url: str, archive: Archive, work: Path, dest: Path) -> None:
     for path in sorted(new.rglob("*.*"), key=lambda path: path.suffix == ".csv"):  # last, for they say: here is data
         target = dest / path.relative_to(new)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        shutil.move(path, target)  # DEST may be another disk
     shutil.rmtree(work)
 
 
