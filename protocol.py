@@ -4,14 +4,14 @@ import numpy as np
 
 import metrics
 from data_sets.splits import HeldOut
+from facial_keypoints.pipeline import load_detector
 
 
-def boxes(test: HeldOut, kind: str, detector=None) -> np.ndarray:  # (N, 4)
-    """Boxes of a kind: "exact", "jittered", or "haar", which needs the detector; NaN where it missed a face."""
-    exact = test.exact_boxes()
+def boxes(test: HeldOut, kind: str) -> np.ndarray:  # (N, 4)
+    """Boxes of a kind: "exact", "jittered", or those of a detector that has this name; NaN where it missed a face."""
     if kind == "exact":
-        return exact
-    return jittered(exact) if kind == "jittered" else detected(test, detector)
+        return test.exact_boxes()
+    return jittered(test.exact_boxes()) if kind == "jittered" else detected(test, load_detector(kind))
 
 
 def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> np.ndarray:  # (N, 4)

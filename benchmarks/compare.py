@@ -24,10 +24,9 @@ from benchmarks.tables import RESULTS, merge_rows
 from data_sets.face_cuts import transform_box
 from data_sets.find import ROOT, find_data
 from data_sets.splits import HeldOut, Split, check_not_learned, real_splits
-from detector_architectures.haar import HaarDetector
 from facial_keypoints.geometry import crop_matrix, tight_box, transform_points, warp
 from facial_keypoints.images import DataError
-from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.pipeline import DETECTORS, FacePipeline
 from protocol import boxes, table_row
 from recipes import FACE_CROP, RECIPES
 from train import SAVED_MODELS, train_and_save
@@ -38,6 +37,8 @@ from training.weights import load_model
 
 BUILD = ROOT / "build" / "compare"
 PERCENT = range(101)
+WITHOUT_DETECTOR = ("exact", "jittered")
+BOXES = (*WITHOUT_DETECTOR, *DETECTORS)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def second_look(name: str, split: Split) -> Answer:
 def end_to_end(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> tuple:
     """What the pipeline makes of boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
     and which of the N faces these are: not those whose box is NaN and those that it does not take for a face."""
-    pipeline, predicted, true, hit = FacePipeline(TorchNetwork(model)), [], [], np.zeros(len(boxes), bool)
+    pipeline, predicted, true, hit = FacePipeline(TorchNetwork(model), "haar"), [], [], np.zeros(len(boxes), bool)
     photos = ConcatDataset([part.with_transform(None) for part in test.parts])
     for number in np.flatnonzero(np.isfinite(boxes).all(axis=1)):
         sample = photos[int(number)]
@@ -183,7 +184,7 @@ def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[d
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
-        if answer.looks_twice or (kind == "haar" and answer.model):
+        if answer.looks_twice or (kind not in WITHOUT_DETECTOR and answer.model):
             predicted, true, hit = end_to_end(answer.model, test, found)
         else:
             predicted, true = answer.ask(test, found)
@@ -213,18 +214,14 @@ def main() -> None:
     """Train what is missing, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--boxes", nargs="+", choices=BOXES, default=list(BOXES))
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
     keep_freed_memory()
     data = find_data()
     print(f"data: {data.about}")
-    detector = HaarDetector()
     for split in (split for split in real_splits(data) if split.name in args.splits):
-        found = {
-            (name, kind): boxes(test, kind, detector)
-            for name, test in split.tests.items()
-            for kind in ("exact", "jittered", "haar")
-        }
+        found = {(name, kind): boxes(test, kind) for name, test in split.tests.items() for kind in args.boxes}
         for name in args.rows:
             rows, curves = measure(name, split, found)
             write(rows, curves)

@@ -1,4 +1,4 @@
-"""Faces that Haar misses and boxes without a labelled face: what further attempts and the network's veto are worth.
+"""Faces that YuNet and Haar miss, boxes without a labelled face, and what the network's veto is worth.
 
     python -m benchmarks.detector                 writes results/detector.csv
     python -m benchmarks.detector --splits all    with the network of this training only; other rows stay as they are
@@ -26,18 +26,22 @@ from facial_keypoints.geometry import tight_box
 from facial_keypoints.pipeline import FacePipeline
 from training.export import TorchNetwork
 
+# In results/detector.csv; Haar's attempts are those of detector_architectures.haar.
+TITLES = {"all attempts": "haar", "YuNet": "yunet"}
 
-def count(photos, pipeline: FacePipeline) -> list[dict]:
-    """Misses and other boxes on photos of one labelled face each: of one attempt, of all, of all with the veto."""
+
+def count(photos, pipelines: dict[str, FacePipeline]) -> list[dict]:
+    """Misses and other boxes on photos of one labelled face each: of each pipeline's detector alone and with the veto.
+
+    Of Haar's detector also with its first attempt alone.
+    """
     one, rows = HaarDetector(attempts=ATTEMPTS[:1]), {}
     for sample in tqdm(photos, leave=False):
-        boxes, scores = pipeline.detector(sample["image"])
-        faces = pipeline.faces(sample["image"], boxes, scores)
-        answers = {
-            "one attempt": one(sample["image"])[0],
-            "all attempts": boxes,
-            "all attempts, network's veto": np.array([face.box for face in faces]).reshape(-1, 4),
-        }
+        answers = {"one attempt": one(sample["image"])[0]}
+        for name, pipeline in pipelines.items():
+            answers[name], scores = pipeline.detector(sample["image"])
+            faces = pipeline.faces(sample["image"], answers[name], scores)
+            answers[f"{name}, network's veto"] = np.array([face.box for face in faces]).reshape(-1, 4)
         for name, found in answers.items():
             row = rows.setdefault(name, {"detector": name, "photos": 0, "missed": 0, "other boxes": 0})
             (match,) = metrics.match_boxes(found, tight_box(sample["keypoints"])[None])
@@ -64,7 +68,8 @@ def main() -> None:
     }
     for name, (split, samples) in photos.items():
         if split.name in args.splits:
-            rows = count(samples, FacePipeline(TorchNetwork(trained("accurate", split))))
+            network = TorchNetwork(trained("accurate", split))
+            rows = count(samples, {title: FacePipeline(network, name) for title, name in TITLES.items()})
             table = pd.DataFrame([{"photos of": name} | row for row in rows])
             merge_rows(table, RESULTS / "detector.csv", ["photos of", "detector"], photos)
             print(table.to_string())

@@ -14,8 +14,7 @@ from data_sets.ibug_300w import IbugFaces, drawn_xml, held_out_photos
 from data_sets.splits import HeldOut, check_not_learned, splits, with_boxes
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
-from protocol import boxes as boxes_of
-from protocol import interval, jittered, table_row
+from protocol import detected, interval, jittered, table_row
 from recipes import FACE_CROP, RECIPES
 from train import run_recipe
 from training.loop import predict
@@ -99,7 +98,7 @@ def test_a_detector_is_asked_about_every_picture(frames):
         return np.array(boxes, np.float32), np.ones(len(boxes))
 
     asked, six = [], frames.subset(range(6))
-    boxes = boxes_of(HeldOut((six,), six.people), "haar", detector)
+    boxes = detected(HeldOut((six,), six.people), detector)
     assert np.isnan(boxes).all(axis=1).tolist() == [False, True] * 3
     np.testing.assert_allclose(boxes[2], tight_box(frames.keypoints[2]))
 
