@@ -75,6 +75,8 @@ def test_an_unlabelled_row_is_named(frames):
         ("name,0,1\n", "no rows below its header"),
         ("name,0,1,2\na.jpg,1,2,3\n", "the header names 3 numbers"),
         ("name\na.jpg\n", "the header names 0 numbers"),
+        ("name,0\na.jpg,1\n", "the header names 1 numbers"),
+        ("name,0,1\na.jpg,1,2\n\nb.jpg,1,2\n", r'row 2 \(""\) has 0 numbers, expected 2'),
     ],
 )
 def test_a_csv_without_points_to_read_is_one_sentence(tmp_path, text, sentence):

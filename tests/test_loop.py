@@ -16,13 +16,15 @@ from training.loop import evaluate, fit, mean_face, one_cycle_schedule, predict
 from training.losses import LOSSES
 
 
-@pytest.mark.parametrize(("network", "repeats", "epochs", "below"), [(Net, 4, 12, 16), (BatchNormNet, 2, 8, 30)])
-def test_a_net_overfits_eight_faces(network, repeats, epochs, below, eight):
+@pytest.mark.parametrize(
+    ("network", "repeats", "lr", "epochs", "below"), [(Net, 4, 1e-3, 6, 25), (BatchNormNet, 1, 5e-4, 8, 40)]
+)
+def test_a_net_learns_four_faces(network, repeats, lr, epochs, below, faces):
     torch.manual_seed(0)
-    model = initialize(network())
-    before = evaluate(model, eight)["NME %"]
-    fit(model, ConcatDataset([eight] * repeats), eight, lr=5e-4, one_cycle=True, epochs=epochs, batch_size=8)
-    assert evaluate(model, eight)["NME %"] < below < before / 2
+    model, four = initialize(network()), faces.subset(range(4))
+    assert evaluate(model, four)["NME %"] > 60
+    fit(model, ConcatDataset([four] * repeats), four, lr=lr, one_cycle=True, epochs=epochs, batch_size=8)
+    assert evaluate(model, four)["NME %"] < below
 
 
 def test_training_is_the_plain_loop_written_out(eight):

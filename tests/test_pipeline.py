@@ -397,21 +397,6 @@ def test_68_points_have_a_pose_and_others_none(astronaut):
     assert FacePipeline(Fixed(grow=0.0)).faces(PHOTO, [BOX], [1])[0].pose is None, "all points in one spot"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"network": "net.pt"}, r"net.pt: the library runs ONNX; `python -m training.export net.pt`"),
-        ({"network": "none.onnx"}, "none.onnx: no such weights file"),
-        ({"network": 3}, "int: expected accurate, fast, the path of an .onnx file, or an object"),
-        ({"detector": "cat"}, "detector 'cat': expected yunet, haar"),
-        ({"device": "tpu"}, 'device "tpu": expected "cpu" or "cuda"'),
-    ],
-)
-def test_a_pipeline_of_unknown_parts_is_one_sentence(arguments, sentence):
-    with pytest.raises(DataError, match=sentence):
-        FacePipeline(**arguments)
-
-
 def test_more_faces_than_fit_a_batch_are_answered_as_alone(astronaut):
     network = FacePipeline("fast").network
     crops = np.random.default_rng(0).random((FACES_AT_ONCE + 3, 1, 160, 160), np.float32)

@@ -103,6 +103,19 @@ def test_a_detector_is_asked_about_every_picture(frames):
     np.testing.assert_allclose(boxes[2], tight_box(frames.keypoints[2]))
 
 
+def test_every_part_of_a_test_gets_its_own_boxes(frames):
+    two, three = frames.subset([7, 1]), frames.subset([3, 4, 20])
+    test = HeldOut((two, three), np.concatenate([two.people, three.people]))
+    boxes = test.exact_boxes()
+    np.testing.assert_allclose(boxes[[0, 4]], [tight_box(frames.keypoints[i]) for i in (7, 20)])
+    boxes[3] = np.nan
+    crops = test.crops(boxes + np.float32([1, 0, 0, 0]), None)
+    assert len(test) == 5 and len(crops) == 4
+    for crop, number in zip(crops, (7, 1, 3, 20), strict=True):
+        np.testing.assert_allclose(crop["box"], tight_box(frames.keypoints[number]) + [1, 0, 0, 0])
+        np.testing.assert_array_equal(crop["keypoints"], frames.keypoints[number])
+
+
 def test_boxes_follow_a_subset(frames):
     part = frames.subset([4, 9])
     boxes = np.array([[1, 2, 30, 40], [5, 6, 70, 80]], np.float32)
