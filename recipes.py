@@ -64,9 +64,6 @@ FACE_CROP, SMALL_CROP = face_input(EXPECTS), face_input(PARTS_OF_128)
 AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
 
 
-MIN_STEPS = 3000  # of the optimiser, on one's own data
-
-
 @dataclass(frozen=True)
 class Recipe:
     """One way to train: a network, what it sees, and the numbers of `fit`.
@@ -131,9 +128,9 @@ class Recipe:
         before = epochs - max(1, round(epochs * self.epochs / self.total_epochs))
         return replace(self, epochs=epochs - before, first=self.first.lasting(before) if before else None)
 
-    def enough_epochs(self, pictures: int) -> int:
-        """The recipe's epochs, or more where so few pictures make less than MIN_STEPS of them."""
-        return max(self.total_epochs, math.ceil(MIN_STEPS / math.ceil(pictures / self.batch_size)))
+    def enough_epochs(self, pictures: int, steps: int) -> int:
+        """The recipe's epochs, or more where so few pictures would make less than `steps` of the optimiser."""
+        return max(self.total_epochs, math.ceil(steps / math.ceil(pictures / self.batch_size)))
 
     def fine_tuning(self) -> "Recipe":
         """To go on from trained weights: the last stage alone, augmented as the first, at a third of the rate."""

@@ -38,6 +38,9 @@ from training.weights import network_name, save_model, start_from
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
+# Of the optimiser, at least, on one's own data: with fresh weights, and going on from trained ones.
+STEPS, STEPS_FROM_START = 3000, 1000
+
 
 def run_recipe(
     recipe: Recipe,
@@ -139,7 +142,7 @@ def own_job(recipe: Recipe, folder: Path, scheme: Scheme | None, start: bool, ep
     training, validation, test = own_data(folder, scheme, whole_frames=recipe.expects.margin is None)
     print(f"data: {folder}, {training.scheme.name}: {len(training)} faces to learn from, {len(validation)} held out")
     recipe = replace(recipe.fine_tuning() if start else recipe, ships=False).for_scheme(training.scheme)
-    recipe = recipe.lasting(epochs or recipe.enough_epochs(len(training)))
+    recipe = recipe.lasting(epochs or recipe.enough_epochs(len(training), STEPS_FROM_START if start else STEPS))
     tests = {"validation": validation} | ({"test": test} if test else {})
     return Job(recipe, training, validation, prepared(recipe, tests))
 

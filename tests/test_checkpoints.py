@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from small_nets import InterruptedLoss, small_model
+from small_nets import InterruptedLoss, Small, small_model
 from torch import nn
 
 from facial_keypoints.images import DataError
@@ -45,6 +45,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(one_cycle, faces, tmp_path, c
         ({"training_data": range(8, 16)}, "first batch .*, not "),
         ({"training_data": FACE_CROP_TRAINING}, "first batch .*, not "),
         ({"model": BatchNormNet()}, "network Small, not BatchNormNet"),
+        ({"model": Small()}, "starting weights .*, not "),
     ],
 )
 def test_the_checkpoint_of_another_run_is_one_sentence_that_says_what_differs(change, told, faces, eight, tmp_path):

@@ -10,8 +10,10 @@ from data_sets.drawn_faces import draw_face
 from data_sets.imm_faces import IMM_58, write_drawn
 from data_sets.own import own_data
 from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.schemes import IBUG_68, Scheme
 from train import main
+from training.export import export
 from training.weights import load_model
 
 # 98 points: the 68 and one between each of these pairs of neighbours.
@@ -58,7 +60,7 @@ def train(monkeypatch, tmp_path):
     return run
 
 
-def test_98_points_are_trained_from_weights_for_68_and_read_back_with_their_scheme(train, tmp_path, capsys):
+def test_98_points_are_trained_from_weights_for_68_and_run_by_the_library(train, tmp_path, capsys):
     (folder := tmp_path / "faces").mkdir()
     lines = ['name = "mine-98"', "num_points = 98", f"mirror = {list(SCHEME_98.mirror)}", "ruler = [36, 45]"]
     (tmp_path / "mine.toml").write_text("\n".join([*lines, "[parts]", f"jaw = {list(range(17))}"]))
@@ -67,6 +69,9 @@ def test_98_points_are_trained_from_weights_for_68_and_read_back_with_their_sche
     model, told = load_model(output), capsys.readouterr().out
     assert output.name == "fast-faces-from-fast-2.pt"
     assert model.num_keypoints == 98 and model.expects.scheme == SCHEME_98
+    export(model, tmp_path / "mine.onnx")
+    found = FacePipeline(tmp_path / "mine.onnx", detector="haar").keypoints(draw_face(0)[0], [[40, 40, 100, 100]])
+    assert found.shape == (1, 98, 2)
     assert "its last layer has 68 points, that for 98 starts afresh" in told
     assert "mine-98: 8 faces to learn from, 2 held out" in told and "validation: NME %" in told
 

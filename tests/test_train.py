@@ -10,7 +10,7 @@ from small_nets import InterruptedLoss, Small
 from data_sets.find import DataFolder, Kind
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
-from recipes import MIN_STEPS, RECIPES
+from recipes import RECIPES
 from train import SAVED_MODELS, default_output, main, run_recipe, train_and_save
 from training.losses import LOSSES
 
@@ -92,7 +92,7 @@ def test_epochs_are_shared_out_among_the_stages():
     fast, course = RECIPES["fast"], RECIPES["course-mse"]
     assert [stage.epochs for stage in fast.lasting(10).stages] == [6, 4] and course.lasting(7).epochs == 7
     assert [stage.epochs for stage in fast.lasting(1).stages] == [1]
-    assert fast.enough_epochs(32 * 100) == fast.total_epochs and fast.enough_epochs(33) == MIN_STEPS / 2
+    assert fast.enough_epochs(3200, 5000) == fast.total_epochs and fast.enough_epochs(33, 5000) == 2500
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "2.5"])

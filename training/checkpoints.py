@@ -22,6 +22,7 @@ def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
         "optimizer": type(optimizer).__name__,
         "batch size": loader.batch_size,
         **numbers,
+        "starting weights": f"{sum(values.detach().double().abs().sum().item() for values in model.parameters()):.6g}",
         "training samples": len(loader.dataset),
         "first batch": f"{batch['image'].std():.4g} and {batch['keypoints'].mean():.4g}",
     }
