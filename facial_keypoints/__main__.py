@@ -1,50 +1,116 @@
-"""The command: find the faces of photos and draw their keypoints.
+"""The command: the faces and keypoints of photos, folders of photos and lists of them.
 
-facial-keypoints PHOTO...        the same as python -m facial_keypoints PHOTO...
+facial-keypoints PHOTO... | FOLDER | LIST        the same as python -m facial_keypoints ...
+
+Folders are searched with all their subfolders; a list is a .txt file with a path a line, from where you are.
+Everything is written into the folder --output. What was done there before is not done again: after Ctrl-C the same
+command goes on.
 """
 
 import argparse
+import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from facial_keypoints.drawing import draw_faces, save_picture
-from facial_keypoints.images import DataError, read_image
+from facial_keypoints.batch import Batch, Summary
+from facial_keypoints.filters import ANCHORS
+from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
+from facial_keypoints.results import CSV, JSON, Drawing, Journal, write_csv
+from facial_keypoints.schemes import IBUG_68
+
+EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 some could not be read or drawn;
+2 it cannot work: a wrong option, no pictures, no network, no room to write; 130 Ctrl-C: what is done is kept"""
 
 
-def draw(pipeline: FacePipeline, photo: Path, folder: Path | None) -> str:
-    """Draw the keypoints of one photo into FOLDER/PHOTO_keypoints.jpg; returns a line about it."""
-    image = read_image(photo)
-    faces = pipeline(image)
-    if not faces:
-        return f"{photo}: no face found"
-    output = (folder or photo.parent) / f"{photo.stem}_keypoints.jpg"
-    save_picture(draw_faces(image, faces), output)
-    return f"{photo}: {len(faces)} face{'s' if len(faces) > 1 else ''}; drawn in {output}"
+def names(text: str) -> tuple[str, ...]:
+    """The names of --filter."""
+    if unknown := [name for name in text.split(",") if name not in ANCHORS]:
+        raise argparse.ArgumentTypeError(f"no filter {', '.join(map(repr, unknown))}; there are {', '.join(ANCHORS)}")
+    return tuple(text.split(","))
 
 
-def main() -> int:
-    """Draw every photo; returns the exit code, 1 when a photo could not be read or a picture not be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
+def jobs(text: str) -> int:
+    """The number of --jobs."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
+    return int(text)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "facial-keypoints",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sources", type=Path, nargs="+", metavar="PHOTO | FOLDER | LIST")
+    parser.add_argument("--output", type=Path, default="keypoints", metavar="FOLDER", help="default: keypoints")
+    results = parser.add_argument_group("results, by default --draw")
+    results.add_argument("--json", action="store_true", help=f"{JSON}, a line a picture; it is written in any case")
+    results.add_argument("--csv", action="store_true", help=f"{CSV}, a row a face")
+    results.add_argument("--draw", action="store_true", help="pictures with boxes and keypoints")
+    results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(ANCHORS)} on")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the pictures (default: beside the photos)")
-    args = parser.parse_args()
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="pictures at a time; default: one a core")
+    return parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> Summary:
+    """Do what the command line says; raises DataError and RuntimeError where nothing can be done."""
+    draw = args.draw or not (args.json or args.csv or args.filter)
+    batch = Batch(args.sources, args.output, Drawing(args.filter or (), draw) if draw or args.filter else None)
+    if not batch.total:
+        raise DataError(f"no pictures in {', '.join(map(str, args.sources))}")
+    threads = min(args.jobs, batch.total)
+    pipeline = FacePipeline(args.network, args.detector, args.device, threads=1 if threads > 1 else None)
+    if args.filter and pipeline.scheme.name != IBUG_68.name:
+        raise DataError(f"--filter needs a network of {IBUG_68.name}, this one has {pipeline.scheme.name}")
+    detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()  # Haar's may stand in for YuNet
+    with Journal(args.output, {"network": args.network, "detector": detector}) as journal:
+        with progress_bar(batch.total) as report:
+            summary = batch.run(pipeline, journal, threads, report)
+    if args.csv:
+        write_csv(args.output, pipeline.scheme.num_points)
+    return summary
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable]:
+    """Where standard error is a terminal, a bar; yields what is called after each picture, with its error or None."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" pictures", disable=None if total > 1 else True) as bar:
+
+        def report(error):
+            if error:
+                tqdm.write(error, file=sys.stderr)
+            bar.update()
+
+        yield report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit code, see EXIT_CODES."""
     warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)  # one line, no code
+    warnings.filterwarnings("ignore", module="PIL")
+    args = parse(arguments)
     try:
-        pipeline = FacePipeline(args.network, args.detector)
+        summary = run(args)
     except (DataError, RuntimeError) as error:
-        sys.exit(str(error))
-    failures = 0
-    for photo in args.photos:
-        try:
-            print(draw(pipeline, photo, args.output))
-        except DataError as error:
-            print(error, file=sys.stderr)
-            failures += 1
-    return int(failures > 0)
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"{summary}; results in {args.output}")
+    return 130 if summary.stopped else int(summary.skipped > 0)
 
 
 if __name__ == "__main__":

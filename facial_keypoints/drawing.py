@@ -1,12 +1,9 @@
 """Drawing keypoints, boxes and head axes into RGB images."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
-from PIL import Image
 
-from facial_keypoints.images import DataError, as_rgb
+from facial_keypoints.images import as_rgb
 from facial_keypoints.pose import FACE_3D, Pose, _camera
 
 # Ground truth, predictions and boxes have these colours in every picture and figure.
@@ -55,11 +52,3 @@ def draw_faces(image: np.ndarray, faces: list) -> np.ndarray:
     for face in faces:
         drawn = draw_keypoints(drawn, face.keypoints)
     return drawn
-
-
-def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
-    try:
-        Image.fromarray(image).save(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: could not be written ({error})") from None

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,35 +169,6 @@ def test_opencv_5_is_one_clear_sentence(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(RuntimeError, match=r"has no Haar cascades: pip install \"opencv-python>=4.10,<5\""):
         haar.load_cascade("eye")
-
-
-def run_script(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "facial_keypoints", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-def test_the_script_draws_a_photo_and_reports_mistakes_in_one_line(astronaut, tmp_path):
-    Image.fromarray(astronaut).save(tmp_path / "photo.jpg")
-    Image.fromarray(astronaut[300:]).save(tmp_path / "nobody.jpg")
-    done = run_script(tmp_path / "photo.jpg", tmp_path / "nobody.jpg", "--network", "fast")
-    assert done.returncode == 0 and "1 face; drawn in" in done.stdout and "nobody.jpg: no face found" in done.stdout
-    drawn = np.asarray(Image.open(tmp_path / "photo_keypoints.jpg")).astype(int)
-    red = (drawn[..., 0] > 200) & (drawn[..., 1:] < 60).all(-1)
-    assert drawn.shape == astronaut.shape and red.sum() > 100, "the box is drawn"
-
-    (tmp_path / "text.jpg").write_text("no picture")
-    for arguments, sentence in (
-        ([tmp_path / "none.jpg"], "none.jpg: no such file"),
-        ([tmp_path / "text.jpg"], "text.jpg: not a readable picture"),
-        ([tmp_path / "photo.jpg", "--network", tmp_path / "none.onnx"], "none.onnx: no such weights file"),
-        ([tmp_path / "photo.jpg", "--output", tmp_path / "no"], "photo_keypoints.jpg: could not be written"),
-    ):
-        failed = run_script(*arguments)
-        assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
-        assert sentence in failed.stderr
-    both = run_script(tmp_path / "none.jpg", tmp_path / "photo.jpg")
-    assert both.returncode == 1 and "no such file" in both.stderr and "drawn in" in both.stdout, "the other goes on"
 
 
 def test_confidence_is_the_part_of_draws_that_fall_near_enough():

@@ -1,0 +1,207 @@
+"""Many pictures: found in folders and lists, read by several threads, none in memory longer than needed."""
+
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from facial_keypoints.images import DataError, read_image
+from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.results import Drawing, Journal, face_record, save_picture
+
+# Which files of a folder are pictures; of files named one by one the ending does not matter.
+PICTURES = set(
+    ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
+)
+WAITING = 4  # pictures a thread that are done and wait for an earlier one
+
+
+@dataclass
+class Summary:
+    """What became of the pictures.
+
+    before: read by an earlier run; left: not yet read; others: files of other kinds in the folders.
+    """
+
+    read: int = 0
+    before: int = 0
+    faces: int = 0
+    with_faces: int = 0
+    skipped: int = 0
+    left: int = 0
+    others: int = 0
+    stopped: bool = False
+
+    def add(self, faces: int, before: bool = False) -> None:
+        """One more picture with so many faces."""
+        self.read += not before
+        self.before += before
+        self.faces += faces
+        self.with_faces += faces > 0
+
+    def __str__(self):
+        parts = [
+            f"{_some(self.read, 'picture')} read" + (f" and {self.before} before" if self.before else ""),
+            f"{_some(self.faces, 'face')} in {self.with_faces} of them",
+            f"{self.skipped} skipped" if self.skipped else "",
+            f"{self.left} left for the same command to go on with" if self.stopped else "",
+            f"{_some(self.others, 'file')} without a picture's ending left alone" if self.others else "",
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+def _some(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def find_files(sources: Iterable[Path], leave_out: Path) -> Iterator[tuple[Path, bool]]:
+    """Every file and whether it is a picture: of files, folders (recursively, sorted) and lists (.txt, a path a line).
+
+    leave_out: a folder that is not entered. Raises DataError for a list that cannot be read.
+    """
+    for source in sources:
+        if source.is_dir():
+            yield from _walk(source, leave_out)
+        elif source.suffix == ".txt":
+            yield from ((path, True) for path in _read_list(source))
+        else:
+            yield source, True
+
+
+def _walk(folder, leave_out):
+    unreadable = []
+    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
+        folders[:] = sorted(name for name in folders if os.path.abspath(os.path.join(parent, name)) != str(leave_out))
+        for path in (Path(parent, name) for name in sorted(names)):
+            yield path, path.suffix.lower() in PICTURES
+    yield from ((Path(error.filename), True) for error in unreadable)
+
+
+def _read_list(path):
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+            yield from (Path(line.strip()) for line in lines if line.strip())
+    except OSError as error:
+        raise DataError(f"{path}: the list cannot be read ({error.strerror})") from None
+
+
+def common_folder(sources: Iterable[Path]) -> str:
+    """The innermost folder that all sources lie in; drawn pictures keep their places below it."""
+    common = None
+    for source in sources:
+        lies_in = [os.path.abspath(source if source.is_dir() else source.parent)]
+        if source.suffix == ".txt" and source.is_file():
+            lies_in = [os.path.abspath(path.parent) for path in _read_list(source)]
+        try:
+            common = os.path.commonpath([*lies_in, *([common] if common else [])]) if lies_in else common
+        except ValueError:
+            raise DataError(f"{source}: on another drive than the others, give it a command of its own") from None
+    return common or os.getcwd()
+
+
+def read_picture(path: Path, drawn: Path | None, pipeline: FacePipeline, drawing: Drawing | None) -> dict:
+    """The record of a picture, drawn too where it shows somebody; with "error" where it cannot be read or drawn."""
+    try:
+        image = read_image(path)
+        faces = pipeline(image)
+        if drawing and faces:
+            save_picture(drawing(image, faces), drawn)
+    except DataError as error:
+        return {"file": str(path), "error": str(error)}
+    except Exception as error:  # one picture never stops the others
+        return {"file": str(path), "error": f"{path}: unexpected {type(error).__name__} ({error})"}
+    height, width = image.shape[:2]
+    return {"file": str(path), "width": width, "height": height, "faces": [face_record(face) for face in faces]}
+
+
+def in_order(call: Callable, items: Iterable, threads: int) -> Iterator:
+    """call(item) for every item, by several threads, in the order of the items; only a few are taken ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(call, item))
+            if len(waiting) > WAITING * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets instead of raising KeyboardInterrupt; the second does as ever."""
+    stopped = threading.Event()
+
+    def stop(*_):
+        signal.signal(signal.SIGINT, before)
+        stopped.set()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Batch:
+    """The pictures of some sources, whose results go into a folder.
+
+    drawing: what is drawn, or None. Raises DataError for a list that cannot be read.
+    """
+
+    def __init__(self, sources: list[Path], output: Path, drawing: Drawing | None = None):
+        self.sources, self.output, self.drawing = sources, output, drawing
+        self.root = common_folder(sources)
+        kinds = Counter(is_picture for _, is_picture in self._files())
+        self.total, self.others = kinds[True], kinds[False]
+
+    def run(self, pipeline: FacePipeline, journal: Journal, threads: int, report: Callable) -> Summary:
+        """Read what the journal has not; report(error) is called after each picture, with a sentence or None."""
+        summary = Summary(others=self.others)
+
+        def read(job):
+            return read_picture(*job, pipeline, self.drawing)
+
+        with stopped_by_ctrl_c() as stopped:
+            for record in in_order(read, self._todo(journal, summary, stopped, report), threads):
+                self._take(record, journal, summary)
+                report(record.get("error"))
+            summary.stopped = stopped.is_set()
+        summary.left = self.total - summary.read - summary.before - summary.skipped
+        return summary
+
+    def _files(self):
+        return find_files(self.sources, Path(os.path.abspath(self.output)))
+
+    def _todo(self, journal, summary, stopped, report):
+        """Pictures and where they are drawn, each once, without those that were done before."""
+        seen = set()
+        for path, is_picture in self._files():
+            if stopped.is_set():
+                return
+            if not is_picture:
+                continue
+            faces, drawn = journal.done.get(str(path)), self._drawn(path)
+            if str(path) in seen:
+                report(None)
+            elif faces is not None and (not faces or not drawn or drawn.exists()):
+                summary.add(faces, before=True)
+                report(None)
+            else:
+                yield path, drawn
+            seen.add(str(path))
+
+    def _drawn(self, path):
+        return self.drawing and self.drawing.path(self.output, Path(os.path.relpath(path, self.root)))
+
+    def _take(self, record, journal, summary):
+        if "error" in record:
+            summary.skipped += 1
+        else:
+            summary.add(len(record["faces"]))
+        if record["file"] not in journal.done:  # else it is only drawn anew
+            journal.add(record)

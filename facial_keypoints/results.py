@@ -1,0 +1,163 @@
+"""Results on disk: JSON Lines, CSV and drawn pictures, each written whole or not at all (README.md of this folder)."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from facial_keypoints.drawing import draw_faces
+from facial_keypoints.filters import wear
+from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import Face
+
+JSON, CSV = "keypoints.jsonl", "keypoints.csv"
+ENDINGS_KEPT = (".jpg", ".jpeg", ".png", ".webp")  # of drawn pictures
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name of a file to write first: it replaces `path` when the block ends well, else it is deleted.
+
+    Raises DataError where nothing can be written.
+    """
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: could not be written ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
+    try:
+        with whole(path) as part:
+            Image.fromarray(image).save(part, quality=95)
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: could not be written ({error})") from None
+
+
+def face_record(face: Face) -> dict:
+    """A face as JSON has it: pixels to 2 decimals, degrees to 1, confidence to 3."""
+    sure, pose = face.confidence, face.pose
+    return {
+        "box": _rounded(face.box, 2),
+        "score": _rounded(face.score, 3),
+        "pose": pose and {angle: _rounded(getattr(pose, angle), 1) for angle in ("yaw", "pitch", "roll")},
+        "keypoints": _rounded(face.keypoints, 2),
+        "confidence": None if sure is None else _rounded(sure, 3),
+    }
+
+
+def _rounded(numbers, decimals: int):
+    return np.round(np.asarray(numbers, float), decimals).tolist()
+
+
+class Journal:
+    """The lines of keypoints.jsonl in a folder, one a picture; those of an earlier run are kept, see `done`.
+
+    A context: inside, they are in keypoints.jsonl.part; a run that fails or is killed leaves that behind, and the next
+    one goes on with it.
+    settings: in every line; raises DataError where lines were made with others.
+    done: the number of faces of every picture that has been read. Lines of pictures that could not be are dropped, so
+    that they are tried again.
+    """
+
+    def __init__(self, folder: Path, settings: dict):
+        self.path, self.settings, self.done = folder / JSON, settings, {}
+        self.part = self.path.with_name(f"{JSON}.part")
+        with whole(self.part) as new, new.open("w", encoding="utf-8") as lines:
+            for record in read_lines(self.part if self.part.is_file() else self.path):
+                self._keep(record, lines)
+        self.lines = self.part.open("a", encoding="utf-8")
+
+    def _keep(self, record, lines):
+        if "error" in record:
+            return
+        if others := {key: record.get(key) for key in self.settings if record.get(key) != self.settings[key]}:
+            made = " and ".join(f"{key} {value}" for key, value in others.items())
+            raise DataError(f"{self.path}: made with {made}; name another --output, or delete it")
+        self.done[record["file"]] = len(record["faces"])
+        lines.write(json.dumps(record) + "\n")
+
+    def add(self, record: dict) -> None:
+        """One more line; raises DataError where it cannot be written."""
+        try:
+            self.lines.write(json.dumps({"file": record["file"], **self.settings, **record}) + "\n")
+            self.lines.flush()
+        except OSError as error:
+            raise DataError(f"{self.part}: could not be written ({error.strerror})") from None
+        if "faces" in record:
+            self.done[record["file"]] = len(record["faces"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        with suppress(OSError) if kind else nullcontext():
+            self.lines.close()
+        if kind is None:
+            self.part.replace(self.path)
+
+
+def read_lines(path: Path) -> Iterator[dict]:
+    """The lines of keypoints.jsonl, none where there is no such file; without those that a killed run left broken."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "file" in record and ("faces" in record or "error" in record):
+                yield record
+
+
+def write_csv(folder: Path, num_points: int) -> None:
+    """keypoints.csv from the folder's keypoints.jsonl: a row a face."""
+    with whole(folder / CSV) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file)
+        names = ["file", "face", "x", "y", "w", "h", "score", "confidence", "yaw", "pitch", "roll"]
+        table.writerow(names + [f"{what}{point}" for point in range(num_points) for what in ("x", "y", "confidence")])
+        for record in read_lines(folder / JSON):
+            for number, face in enumerate(record.get("faces", ())):
+                table.writerow([record["file"], number, *_cells(face)])
+
+
+def _cells(face: dict) -> list:
+    """The cells of a face; empty where nobody knows."""
+    sure = face["confidence"] or [None] * len(face["keypoints"])
+    points = [(x, y, confidence) for (x, y), confidence in zip(face["keypoints"], sure, strict=True)]
+    mean = round(float(np.mean(sure)), 3) if face["confidence"] else None
+    pose = face["pose"] or dict.fromkeys(("yaw", "pitch", "roll"))
+    return [*face["box"], face["score"], mean, *pose.values(), *(number for point in points for number in point)]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn into pictures: things to wear, then boxes and keypoints."""
+
+    filters: tuple[str, ...] = ()
+    keypoints: bool = False
+
+    def __call__(self, image: np.ndarray, faces: list[Face]) -> np.ndarray:
+        for name in self.filters:
+            image = wear(image, np.stack([face.keypoints for face in faces]), name)
+        return draw_faces(image, faces) if self.keypoints else image
+
+    def path(self, folder: Path, name: Path) -> Path:
+        """Where the picture of a photo goes: "a/b.jpg" to "a/b_keypoints.jpg", "b.tif" to "b_keypoints.tif.jpg"."""
+        what = "_".join([*self.filters, *(["keypoints"] if self.keypoints else [])])
+        ending = name.suffix if name.suffix.lower() in ENDINGS_KEPT else f"{name.suffix}.jpg"
+        return folder / name.with_name(f"{name.stem}_{what}{ending}")

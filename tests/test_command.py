@@ -1,0 +1,409 @@
+"""The command on files: folders, lists, results on disk, resuming, what cannot be read, exit codes and Ctrl-C."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_sets.drawn_faces import draw_face
+from facial_keypoints import __main__ as command
+from facial_keypoints import batch, results
+from facial_keypoints.batch import common_folder, find_files, in_order
+from facial_keypoints.filters import wear
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.images import DataError, read_image
+from facial_keypoints.pipeline import Face, FacePipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+PIXELS, KEYPOINTS = draw_face(3)
+NOBODY = np.full((40, 60, 3), 90, np.uint8)
+
+
+def one_face(image):
+    """A detector that knows the drawn face and sees nobody in pictures of another size."""
+    if image.shape != PIXELS.shape:
+        return np.empty((0, 4), np.float32), np.empty(0, np.float32)
+    return tight_box(KEYPOINTS)[None], np.ones(1, np.float32)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return FacePipeline("fast", one_face, threads=1, min_confidence=0.0)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here, pipeline, monkeypatch, capsys):
+    """The command with that detector: its exit code, what it printed and what it complained of."""
+    asked = []
+
+    def counted(image):
+        asked.append(image.shape)
+        return pipeline(image)
+
+    def call(*arguments):
+        asked.clear()
+        code = command.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr(), len(asked)
+
+    counted.scheme, counted.detector = pipeline.scheme, pipeline.detector
+    monkeypatch.setattr(command, "FacePipeline", lambda *_, **__: counted)
+    return call
+
+
+def save(path, pixels=PIXELS):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def lines(folder="keypoints"):
+    return [json.loads(line) for line in (Path(folder) / "keypoints.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def rows(folder="keypoints"):
+    with (Path(folder) / "keypoints.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+
+# ---- what is written
+
+
+def test_json_says_what_the_pipeline_found(run, pipeline):
+    save("photo.png")
+    code, said, complaints, _ = run("photo.png", "--json", "--network", "fast")
+    assert (code, complaints) == (0, "") and said == "1 picture read; 1 face in 1 of them; results in keypoints\n"
+    assert files("keypoints") == ["keypoints.jsonl"]
+    (line,), (face,) = lines(), pipeline(PIXELS)
+    assert line["file"] == "photo.png" and (line["network"], line["detector"]) == ("fast", "function")
+    assert (line["height"], line["width"]) == PIXELS.shape[:2]
+    (found,) = line["faces"]
+    np.testing.assert_allclose(found["box"], face.box, atol=0.0051)
+    np.testing.assert_allclose(found["keypoints"], face.keypoints, atol=0.0051)
+    np.testing.assert_allclose(found["confidence"], face.confidence, atol=0.00051)
+    assert found["pose"] == {angle: round(getattr(face.pose, angle), 1) for angle in ("yaw", "pitch", "roll")}
+    assert found["score"] == 1.0
+
+
+def test_csv_has_a_row_a_face_with_the_numbers_of_json(run):
+    save("photos/a, b.png")
+    save("photos/nobody.png", NOBODY)
+    assert run("photos", "--csv")[0] == 0
+    (row,), (found,) = rows(), lines()[0]["faces"]
+    assert row["file"] == str(Path("photos/a, b.png")) and row["face"] == "0"
+    assert [float(row[side]) for side in "xywh"] == found["box"]
+    assert [[float(row[f"x{k}"]), float(row[f"y{k}"])] for k in range(68)] == found["keypoints"]
+    assert [float(row[f"confidence{k}"]) for k in range(68)] == found["confidence"]
+    assert float(row["confidence"]) == pytest.approx(np.mean(found["confidence"]), abs=0.001)
+    assert {angle: float(row[angle]) for angle in ("yaw", "pitch", "roll")} == found["pose"]
+    assert len(row) == 11 + 3 * 68
+
+
+def test_faces_of_other_networks_leave_empty_what_these_do_not_know(tmp_path):
+    face = Face(np.array([[1, 2], [5.0, 9]], np.float32), score=0.5)
+    with results.Journal(tmp_path, {}) as journal:
+        journal.add({"file": "photo", "faces": [results.face_record(face)]})
+    results.write_csv(tmp_path, 2)
+    (row,), (line,) = rows(tmp_path), lines(tmp_path)
+    assert line["faces"][0]["pose"] is None and line["faces"][0]["confidence"] is None
+    assert [row[name] for name in ("x", "w", "confidence", "yaw", "x1", "y1", "confidence1")] == [
+        *("1.0", "4.0", "", "", "5.0", "9.0", "")
+    ]
+
+
+def test_pictures_are_drawn_only_of_faces_and_keep_their_places_and_kinds(run, pipeline):
+    for name in ("photos/a/one.png", "photos/b/one.jpg", "photos/b/two.tif", "photos/nobody.png"):
+        save(name, NOBODY if "nobody" in name else PIXELS)
+    assert run("photos")[0] == 0
+    drawn = ["a/one_keypoints.png", "b/one_keypoints.jpg", "b/two_keypoints.tif.jpg"]
+    assert files("keypoints") == [*drawn, "keypoints.jsonl"]
+    pixels = read_image("keypoints/a/one_keypoints.png").astype(int)
+    x, y = pipeline(PIXELS)[0].keypoints[30].round().astype(int)
+    assert np.abs(pixels[y, x] - (255, 0, 255)).max() < 40, "the tip of the nose"
+    assert Image.open("keypoints/b/two_keypoints.tif.jpg").format == "JPEG"
+
+
+def test_filters_are_worn_in_the_pictures(run, pipeline):
+    save("photo.png")
+    assert run("photo.png", "--filter", "hat,moustache")[0] == 0
+    assert files("keypoints") == ["keypoints.jsonl", "photo_hat_moustache.png"]
+    points = pipeline(PIXELS)[0].keypoints
+    expected = wear(wear(PIXELS, points, "hat"), points, "moustache")
+    np.testing.assert_array_equal(read_image("keypoints/photo_hat_moustache.png"), expected)
+    run("photo.png", "--filter", "hat", "--draw")
+    assert "photo_hat_keypoints.png" in files("keypoints")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a" / "picture.png"
+    with results.whole(path) as part:
+        part.write_text("old")
+    with (
+        pytest.raises(DataError, match="picture.png: could not be written .No space left"),
+        results.whole(path) as part,
+    ):
+        part.write_text("half")
+        raise OSError(28, "No space left")
+    assert path.read_text() == "old" and files(tmp_path) == ["a/picture.png"]
+    with pytest.raises(DataError, match="could not be written"):
+        results.save_picture(PIXELS, tmp_path / "picture.unknown")
+    with pytest.raises(DataError, match="could not be written"):
+        results.save_picture(PIXELS, path / "below a file.png")
+
+
+# ---- what is read
+
+
+def test_folders_are_searched_in_order_without_other_files_and_the_output(run):
+    for name in ("b.png", "c/a.PNG", "a.png", ".hidden/d.jpg"):
+        save(name, NOBODY)
+    Path("notes.doc").write_text("")
+    code, said, _, _ = run(".")
+    assert [line["file"] for line in lines()] == [
+        str(Path(name)) for name in ("a.png", "b.png", ".hidden/d.jpg", "c/a.PNG")
+    ]
+    assert code == 0 and "1 file without a picture's ending left alone" in said
+    save("keypoints/drawn_keypoints.png")
+    assert "0 pictures read and 4 before" in run(".")[1]
+
+
+def test_lists_name_pictures_of_any_ending(run):
+    save("photos/one.png", NOBODY), save("two.png", NOBODY).rename("two")
+    Path("list.txt").write_text("photos/one.png\n\n  two\nphotos/one.png\n")
+    assert run("list.txt", "two")[0] == 0
+    assert [line["file"] for line in lines()] == [str(Path("photos/one.png")), "two"], "each once"
+
+
+def test_a_list_that_cannot_be_read_and_nothing_to_read_are_exit_code_2(run):
+    Path("empty").mkdir()
+    assert run("empty")[::2] == (2, "no pictures in empty\n")
+    code, _, complaint, _ = run("none.txt")
+    assert code == 2 and complaint.startswith("none.txt: the list cannot be read (")
+    assert files(".") == []
+
+
+def test_drawn_pictures_of_several_sources_cannot_take_each_others_names(here):
+    first, second = save(here / "x" / "p" / "1.png"), save(here / "y" / "p" / "1.png")
+    assert common_folder([first.parent, second.parent]) == str(here)
+    assert common_folder([first.parent]) == common_folder([first]) == str(here / "x" / "p")
+    (here / "list.txt").write_text(f"{first}\n{second}\n")
+    assert common_folder([here / "list.txt"]) == str(here)
+    assert [path for path, _ in find_files([Path("x"), second], here)] == [Path("x/p/1.png"), second]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_text_are_kept(run):
+    name = os.fsdecode(b"photo \xff\n.png")
+    save(name)
+    assert run(".", "--csv")[0] == 0
+    assert lines()[0]["file"] == name
+    assert b"photo \xff\n.png" in Path("keypoints/keypoints.csv").read_bytes()
+    assert "1 before" in run(".", "--csv")[1]
+
+
+def test_what_cannot_be_read_is_said_and_stops_nothing(run, monkeypatch):
+    save("photos/b.png")
+    Path("photos/a.png").write_bytes(Path("photos/b.png").read_bytes()[:3000])
+    Path("photos/c.png").write_text("no picture")
+    Path("photos/d.png").symlink_to("nowhere")
+    code, said, complaints, _ = run("photos", "none.jpg")
+    assert code == 1 and said.startswith("1 picture read; 1 face in 1 of them; 4 skipped")
+    assert [line.split(":")[0] for line in complaints.splitlines()] == [
+        str(Path("photos", f"{name}.png")) for name in "acd"
+    ] + ["none.jpg"]
+    assert [line.get("error") for line in lines() if "error" in line] == complaints.splitlines()
+
+
+def test_a_fault_of_ours_is_told_with_its_picture_and_stops_nothing(run, monkeypatch):
+    save("a.png"), save("b.png", NOBODY)
+
+    def broken(image, faces):
+        raise KeyError("nose")
+
+    monkeypatch.setattr(results, "draw_faces", broken)
+    code, said, complaints, _ = run(".")
+    assert code == 1 and complaints == "a.png: unexpected KeyError ('nose')\n" and said.startswith("1 picture read")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (("--filter", "hut"), "no filter 'hut'; there are sunglasses"),
+        (("--jobs", "0"), "expected a number from 1, not '0'"),
+        (("--jobs", "many"), "expected a number from 1, not 'many'"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(wrong, sentence, here, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["photo.png", *wrong])
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+# ---- going on
+
+
+def test_what_is_done_is_not_done_again(run):
+    save("photos/a.png"), save("photos/b.png", NOBODY)
+    Path("photos/c.png").write_text("no picture")
+    assert run("photos")[3] == 2
+    before = lines()
+    save("photos/d.png")
+    code, said, _, asked = run("photos")
+    assert (code, asked) == (1, 1) and said.startswith("1 picture read and 2 before; 2 faces in 2 of them; 1 skipped")
+    after = {line["file"]: line for line in lines()}
+    assert len(after) == 4 == len(lines()) and all(after[line["file"]] == line for line in before)
+    save("photos/c.png", NOBODY)
+    assert run("photos")[0] == 0 and len(lines()) == 4, "what could not be read is tried again"
+    Path("keypoints/a_keypoints.png").unlink()
+    assert run("photos")[3] == 1 and Path("keypoints/a_keypoints.png").exists() and len(lines()) == 4
+
+
+def test_a_killed_run_is_gone_on_with(run):
+    save("a.png", NOBODY), save("b.png", NOBODY)
+    run("a.png")
+    whole = Path("keypoints/keypoints.jsonl").read_text()
+    Path("keypoints/keypoints.jsonl").rename("keypoints/keypoints.jsonl.part")
+    with Path("keypoints/keypoints.jsonl.part").open("a") as part:
+        part.write(whole.replace("a.png", "b.png")[:25])
+    assert run("a.png", "b.png")[3] == 1
+    assert [line["file"] for line in lines()] == ["a.png", "b.png"] and files("keypoints") == ["keypoints.jsonl"]
+
+
+def test_results_of_another_network_are_not_mixed(run):
+    save("a.png")
+    run("a.png", "--network", "fast")
+    before = Path("keypoints/keypoints.jsonl").read_bytes()
+    code, _, complaint, _ = run("a.png")
+    assert code == 2 and "keypoints.jsonl: made with network fast; name another --output, or delete it" in complaint
+    assert Path("keypoints/keypoints.jsonl").read_bytes() == before and len(files("keypoints")) == 2
+
+
+# ---- threads
+
+
+def test_results_keep_their_order_and_only_a_few_are_taken_ahead():
+    taken, running, most = [], [], []
+
+    def items():
+        for number in range(60):
+            taken.append(number)
+            yield number
+
+    def call(number):
+        running.append(number)
+        most.append(len(running))
+        time.sleep(0.003 * (number % 3))
+        running.remove(number)
+        return number
+
+    for number, result in enumerate(in_order(call, items(), threads=3)):
+        assert result == number and len(taken) <= number + 2 + 3 * batch.WAITING
+    assert number == 59 and 1 < max(most) <= 3
+
+
+def test_threads_answer_as_one_does(run):
+    for number in range(12):
+        save(f"photos/{number:02}.png", PIXELS if number % 3 else NOBODY)
+    run("photos", "--jobs", 1, "--output", "one", "--json")
+    run("photos", "--jobs", 4, "--output", "four", "--json")
+    assert lines("one") == lines("four")
+
+
+# ---- as a process
+
+
+SCRIPT = [sys.executable, "-m", "facial_keypoints"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+QUICKLY = ("--network", "fast", "--detector", "haar")
+
+
+def start(*arguments, **settings):
+    settings = {"env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | settings
+    return subprocess.Popen([*SCRIPT, *map(str, arguments)], **settings)
+
+
+def finish(*arguments, **settings):
+    process = start(*arguments, **settings)
+    said, complaints = process.communicate(timeout=60)
+    return process.returncode, said, complaints
+
+
+def test_exit_codes_of_the_process(here):
+    save("photo.png"), save("nobody.png", NOBODY)
+    code, said, complaints = finish("photo.png", "nobody.png", *QUICKLY)
+    assert (code, complaints) == (0, "") and said.startswith("2 pictures read; 1 face in 1 of them")
+    code, said, complaints = finish("photo.png", "none.png", *QUICKLY)
+    assert (code, complaints) == (1, "none.png: no such file\n") and "1 before" in said
+    for wrong, sentence in (
+        (("--network", "none.onnx"), "none.onnx: no such weights file"),
+        (("--output", "photo.png"), "photo.png"),
+    ):
+        code, said, complaints = finish("photo.png", *QUICKLY, *wrong)
+        assert (code, said) == (2, "") and sentence in complaints.splitlines()[-1]
+        assert "Traceback" not in complaints
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(here):
+    save("photos/00.png")
+    for number in range(1, 80):
+        os.link("photos/00.png", f"photos/{number:02}.png")
+    process, part = start("photos", *QUICKLY), Path("keypoints/keypoints.jsonl.part")
+    until = time.monotonic() + 60
+    while not (part.is_file() and part.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (130, "")
+    done = len(lines())
+    assert 3 <= done < 80 and f"{80 - done} left for the same command to go on with" in said
+    assert len(files("keypoints")) == done + 1, "a drawn picture for each line and nothing half written"
+    for number in range(done + 4, 80):
+        Path(f"photos/{number:02}.png").unlink(missing_ok=True)
+    code, said, _ = finish("photos", *QUICKLY)
+    assert code == 0 and f"and {done} before" in said and len(lines()) == len(os.listdir("photos"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
+def test_no_room_to_write_is_one_sentence(here):
+    import resource
+
+    save("photo.png")
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    code, said, complaints = finish("photo.png", "--json", *QUICKLY, preexec_fn=small_files)
+    assert (code, said) == (2, "")
+    assert "keypoints.jsonl.part: could not be written" in complaints and len(complaints.splitlines()) == 1
+
+
+def test_threads_end_with_the_process_that_fails(run, monkeypatch):
+    for number in range(9):
+        save(f"{number}.png", NOBODY)
+
+    def full(*_):
+        raise DataError("no room")
+
+    before = threading.active_count()
+    monkeypatch.setattr(results.Journal, "add", full)
+    assert run(".", "--jobs", 3)[::2] == (2, "no room\n") and threading.active_count() == before
