@@ -134,7 +134,8 @@ class RandomAffine:
 
     rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
     size; mirror: probability; scheme: of the points, without a mirror table there are no mirror images. Draws beyond
-    two sigma are cut off, so that hardly any point leaves the crop. Raises DataError for points of another scheme.
+    two sigma are cut off, so that hardly any point leaves the crop. Raises DataError for points of another scheme,
+    unless mirror is 0.
     """
 
     rotation: float = 8.0
@@ -157,7 +158,8 @@ class RandomAffine:
 
     def warp(self, sample: dict, matrix: np.ndarray, size: tuple) -> dict:
         """The sample warped by a 2x3 matrix into size (w, h) and then at random, both in one step."""
-        self.scheme.check(sample["keypoints"])
+        if self.mirror:
+            self.scheme.check(sample["keypoints"])
         random_matrix, mirrored = self.draw(*size)
         sample = warp_sample(sample, compose(random_matrix, matrix), size)
         return sample | {"keypoints": self.scheme.swap_sides(sample["keypoints"])} if mirrored else sample

@@ -128,6 +128,7 @@ def test_points_that_nobody_can_swap_are_never_mirrored_and_those_of_another_sch
     np.testing.assert_array_equal(always(five)["image"], blobs["image"])
     with pytest.raises(DataError, match="5 keypoints, but the scheme ibug-68 has 68"):
         FaceCrop(64, 0.2, RandomAffine())(five)
+    assert FaceCrop(64, 0.2, RandomAffine(mirror=0))(five)["keypoints"].shape == (5, 2)
 
 
 def test_random_crop_reaches_every_offset():
