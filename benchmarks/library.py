@@ -2,7 +2,8 @@
 
     python -m benchmarks.library        writes results/library.csv; a minute or two, needs a package index
 
-The wheel is built and installed into a fresh environment without torch, and used from another folder.
+The wheel is built and installed into a fresh environment without torch, and used from another folder. YuNet's file
+must be in the cache or named by KEYPOINTS_YUNET.
 """
 
 import os
@@ -21,6 +22,7 @@ from PIL import Image
 
 from benchmarks.tables import RESULTS
 from data_sets.find import ROOT
+from facial_keypoints.pipeline import NETWORKS
 
 REPEATS = 7
 
@@ -30,11 +32,11 @@ start = time.perf_counter()
 import facial_keypoints
 imported = time.perf_counter() - start
 pipeline = facial_keypoints.FacePipeline(sys.argv[1])
-assert len(pipeline(sys.argv[2])) == 1
+assert len(pipeline(sys.argv[2])) == 1 and "YuNet" in type(pipeline.detector).__name__
 first, photo = time.time(), facial_keypoints.read_image(sys.argv[2])
 boxes, _ = pipeline.detector(photo)
 times = {"photo": [], "face": []}
-for _ in range(int(sys.argv[3])):
+for _ in range(20):
     start = time.perf_counter()
     pipeline(photo)
     times["photo"].append(time.perf_counter() - start)
@@ -54,7 +56,7 @@ def use(python: Path, network: str, photo: Path) -> np.ndarray:
     for _ in range(REPEATS):
         start = time.time()
         done = subprocess.run(
-            [python, "-c", USE, network, photo, "20"], cwd=photo.parent, check=True, capture_output=True, text=True
+            [python, "-c", USE, network, photo], cwd=photo.parent, check=True, capture_output=True, text=True
         )
         imported, first, *milliseconds = map(float, done.stdout.split())
         rows.append([imported, first - start, *milliseconds])
@@ -73,7 +75,7 @@ def measure(folder: Path) -> list[dict]:
     installing = time.perf_counter() - start
     listed = subprocess.run([python, "-m", "pip", "freeze"], check=True, capture_output=True, text=True)
     rows = []
-    for network in ("accurate", "fast"):
+    for network in NETWORKS:
         imported, first, photo_ms, face_ms = use(python, network, photo)
         rows.append(
             {
