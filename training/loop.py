@@ -145,7 +145,7 @@ def fit(
     same call goes on where it stopped (DataError for another call's); the result is that of an uninterrupted run:
     (seed, epoch) seeds each epoch. Ctrl-C ends training early and keeps the best weights so far; so does a loss that
     is not finite, with a DataError. `progress` draws a bar (not in notebooks).
-    error: NME per face of (predicted, true), (N,); None for points that have no eye corners; print_every: epochs.
+    error: NME per face of (predicted, true), (N,), of the 68 points by default; None for none; print_every: epochs.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """
