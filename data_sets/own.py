@@ -36,5 +36,7 @@ def _read(folder, scheme):
     if (folder / "training_frames_keypoints.csv").is_file():
         return course_frames(folder, scheme)
     if any(folder.glob("*.asf")):
+        if scheme:
+            raise DataError(f"{folder}: the points of .asf files are those of IMM; leave the scheme out")
         return ImmFaces(folder), None
     raise DataError(f"{folder}: holds no keypoints.csv, no training_frames_keypoints.csv and no .asf files")
