@@ -16,8 +16,8 @@ CENTRE = (0.493, 0.647)
 SIZE = (0.861, 0.835)
 
 # Tried in turn until somebody is found: a cascade, how many raw detections must agree, whether on equalised light.
-# Chosen on training photos, where the first misses hardly anybody but in photos in which it finds nobody at all;
-# results/detector.csv says what the others are worth.
+# Chosen on training photos, where the first misses hardly anybody but in photos in which it finds nobody at all: of
+# the 28 faces that it misses in 320 photos of 300-W the others find 13.
 ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), ("frontalface_default", 5, True))
 
 

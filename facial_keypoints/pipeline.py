@@ -122,8 +122,9 @@ class FacePipeline:
     The network looks twice: a detector's box is never exact, that of its own first answer nearly is. It also has the
     last word on what is a face: on curtains and cups that a detector takes for one its confidence is low.
 
-    In its second look the network sees tilted faces upright. Where nobody is found, the photo is turned by 90, 180
-    and 270 degrees, so that pictures of nobody take four times as long.
+    In its second look the network sees tilted faces upright. Where it finds nobody, the photo is turned by 90, 180
+    and 270 degrees, so that pictures of nobody take four times as long. Faces that the detector is certain of (its
+    attribute `certain`, if it has one: a score) stay however low the confidence is, as it is on profiles.
 
     network: "accurate", "fast", the path of an ONNX file, or an object as network.Network; detector: "yunet", "haar"
     or a callable (detector_architectures); device, threads: of the network, see OnnxNetwork; min_confidence: faces
@@ -154,7 +155,7 @@ class FacePipeline:
         if not isinstance(pictures, list | tuple):
             return self([pictures])[0]
         return [
-            faces or self._find_turned(photo.image)
+            faces if any(map(self._believes, faces)) else self._find_turned(photo.image) or faces
             for group in self._groups(pictures)
             for photo, faces in zip(group, self._find(group), strict=True)
         ]
@@ -213,7 +214,7 @@ class FacePipeline:
         group, megabytes, faces = [], 0.0, 0
         for picture in pictures:
             image = as_rgb(picture)
-            group.append(_Photo(image, *self.detector(image)))
+            group.append(_Photo(image, *self.detector(image), certain=getattr(self.detector, "certain", np.inf)))
             megabytes, faces = megabytes + image.nbytes / 1e6, faces + len(group[-1].boxes)
             if megabytes > GROUP_MEGABYTES or faces >= FACES_AT_ONCE:
                 yield group
@@ -230,7 +231,7 @@ class FacePipeline:
         ]
         answers = iter(self._look(crops))
         return [
-            self._keep([self._face(next(answers), score, photo.image.shape) for score in photo.scores])
+            self._keep([self._face(next(answers), score, photo.image.shape) for score in photo.scores], photo.certain)
             for photo in photos
         ]
 
@@ -263,15 +264,18 @@ class FacePipeline:
         except ValueError:  # all points in one spot
             return None
 
-    def _keep(self, faces: list[Face]) -> list[Face]:
-        return without_doubles([f for f in faces if f.confidence is None or f.certainty >= self.min_confidence])
+    def _believes(self, face: Face) -> bool:
+        return face.confidence is None or face.certainty >= self.min_confidence
+
+    def _keep(self, faces: list[Face], certain: float) -> list[Face]:
+        return without_doubles([face for face in faces if self._believes(face) or face.score >= certain])
 
 
 class _Photo:
     """An image and what a detector found in it, or in the image turned by a matrix."""
 
-    def __init__(self, image, boxes, scores, turn=UNTURNED):
-        self.turn = turn
+    def __init__(self, image, boxes, scores, turn=UNTURNED, certain=np.inf):
+        self.turn, self.certain = turn, certain  # with this score a box holds a face, whatever the network says
         self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), scores
         if len(scores) != len(self.boxes):
             raise DataError(f"{len(scores)} scores for {len(self.boxes)} boxes: expected one for each")

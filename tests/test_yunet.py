@@ -101,6 +101,19 @@ def test_tilted_faces_are_found_by_detector_and_network_together(degrees, astron
     assert off.mean() < 0.04 * 0.7 * upright.box[2]
 
 
+@pytest.mark.parametrize(("score", "kept"), [(0.76, 1), (0.74, 0)])
+def test_a_face_that_yunet_is_certain_of_stays_however_unsure_the_network_is(score, kept, astronaut):
+    class Found:
+        certain = 0.75
+
+        def __call__(self, image):
+            return np.array([[178, 80, 92, 92]], np.float32), np.array([score], np.float32)
+
+    pipeline = FacePipeline("fast", Found(), min_confidence=1.01)
+    assert len(pipeline(astronaut)) == kept
+    assert pipeline.faces(astronaut, [[178, 80, 92, 92]], [0.85]) == [], "scores of one's own mean something else"
+
+
 class Server:
     """Answers every request with `content`, after `delay` seconds for every kilobyte; counts requests."""
 
