@@ -74,7 +74,17 @@ class Scheme:
 
 
 def read_scheme(path: str | Path) -> Scheme:
-    """The scheme of a TOML file with the fields of `Scheme`; raises DataError that names the file."""
+    """The scheme of a TOML file with the fields of `Scheme`; raises DataError that names the file.
+
+    name = "eyes and nose"
+    num_points = 3
+    mirror = [1, 0, 2]          # points 0 and 1 change places in a mirror image; optional, as all below
+    ruler = [0, 1]
+    [contours]
+    eyes = [0, 1]
+    [parts]
+    nose = [2]
+    """
     try:
         return Scheme.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:

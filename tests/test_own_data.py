@@ -121,6 +121,7 @@ def test_ones_own_frames_in_the_courses_layout_are_read_with_their_test_frames(d
     [
         (lambda folder: None, None, "holds no keypoints.csv, no training_frames_keypoints.csv and no .asf files"),
         (write_own, Scheme("mine", 97), r'keypoints.csv: row 1 \("IMG_0000.png"\): 98 keypoints, but .* mine has 97'),
+        (lambda folder: (folder / "01-1m.asf").touch(), Scheme("mine", 58), "those of IMM; leave the scheme out"),
         (lambda folder: write_own(folder, people=["ann"] * 10), None, "10 pictures of one person .ann."),
         (lambda folder: write_own(folder, change=lambda points: points[:1]), None, "one point has no box around it"),
     ],
