@@ -210,6 +210,26 @@ def test_anchors_land_on_the_face_however_it_is_turned(name, angle, scale):
         assert np.linalg.norm(centroid(result[..., 0].astype(float)) - target) < 1
 
 
+@pytest.mark.parametrize("angle, scale", [(0, 100), (-50, 60)])
+def test_the_points_of_a_face_that_looks_ahead_are_those_of_its_names(angle, scale):
+    upright, matrix = FACE_3D[:, :2], turned(angle, scale, 250, 260)
+    width = upright[16, 0] - upright[0, 0]
+    expected = {
+        "right eye": upright[36:42].mean(0),
+        "left eye": upright[42:48].mean(0),
+        "nose bridge": upright[27],
+        "nose base": upright[33],
+        "right mouth corner": upright[48],
+        "left mouth corner": upright[54],
+        "right temple": upright[0] - (0, filters.HAT_LIFT * width),
+        "left temple": upright[16] - (0, filters.HAT_LIFT * width),
+    }
+    points = filters.face_points(face(angle, scale, 250, 260))
+    assert set(points) == set(expected)
+    for name, point in expected.items():
+        np.testing.assert_allclose(points[name], moved([point], matrix)[0], atol=1e-3)
+
+
 def test_a_hat_stays_on_the_skull_when_the_head_turns():
     turn = rotation(yaw=30)
     pixels = (FACE_3D @ turn.T)[:, :2] * 100 + 200
