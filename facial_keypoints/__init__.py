@@ -8,6 +8,7 @@ for face in FacePipeline()("photo.jpg"):
 
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import Face, FacePipeline
+from facial_keypoints.tracker import TrackedFace, Tracker
 
-__all__ = ["DataError", "Face", "FacePipeline", "read_image"]
+__all__ = ["DataError", "Face", "FacePipeline", "TrackedFace", "Tracker", "read_image"]
 __version__ = "0.2.0"

@@ -181,6 +181,23 @@ class FacePipeline:
         grown = size.max() / self._box_side
         if size.min() <= 0 or not 1 / 1.5 < grown < 1.5:
             return matrix
+        return self.matrix_around(keypoints)
+
+    def answers(self, image: np.ndarray, keypoints) -> np.ndarray:  # (N, K, 3)
+        """One look at faces of an RGB uint8 image whose keypoints (N, K, 2) are roughly known, as in a video.
+
+        For each keypoint: x and y in pixels of the image, and the network's spread in parts of the box's longer side.
+        """
+        return self._look([(image, self.matrix_around(points)) for points in keypoints])
+
+    def face(self, answer: np.ndarray, score: float, shape: tuple) -> Face:
+        """The Face that one of the answers (K, 3) for an image of that shape tells of."""
+        points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
+        sure = None if np.isnan(spread).any() else confidence(spread)
+        return Face(points, float(score), sure, self._pose(points, shape))
+
+    def matrix_around(self, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
+        """From the photo to the network's input for the face with these keypoints (K, 2), turned upright."""
         upright = upright_matrix(keypoints) if self.scheme.name == IBUG_68.name else np.eye(2, 3)
         return compose(self.matrix(tight_box(transform_points(upright, keypoints))), upright)
 
@@ -231,7 +248,7 @@ class FacePipeline:
         ]
         answers = iter(self._look(crops))
         return [
-            self._keep([self._face(next(answers), score, photo.image.shape) for score in photo.scores], photo.certain)
+            self._keep([self.face(next(answers), score, photo.image.shape) for score in photo.scores], photo.certain)
             for photo in photos
         ]
 
@@ -252,11 +269,6 @@ class FacePipeline:
             found = mirror_averaged(network.locate, cut, network.expects) if mirror else network.locate(cut)
             answers.append(np.stack([self._in_photo(*pair) for pair in zip(found, [m for _, m in some], strict=True)]))
         return np.concatenate(answers)
-
-    def _face(self, answer: np.ndarray, score: float, shape: tuple) -> Face:
-        points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
-        sure = None if np.isnan(spread).any() else confidence(spread)
-        return Face(points, float(score), sure, self._pose(points, shape))
 
     def _pose(self, points: np.ndarray, shape: tuple) -> Pose | None:
         try:

@@ -1,0 +1,186 @@
+"""Faces in videos: followed from frame to frame, each with an identity, and smoothed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.images import DataError, as_rgb
+from facial_keypoints.pipeline import Face, FacePipeline, confidence
+
+TYPICAL_SPREAD = 0.008  # of the networks that ship, on clear faces, in parts of the box's longer side
+TREMBLING = 0.06  # box sizes a second that points at rest seem to move, at that spread
+REACH = 1.5  # box sizes from where a face was lost to where it may come back
+LARGEST_STEP = 1.5  # a face that is seen again is not larger or smaller by this factor
+
+
+class OneEuro:
+    """Casiez, Roussel and Vogel's "1 Euro filter" (CHI 2012): points at rest hardly tremble, fast ones hardly lag.
+
+    It is a low-pass filter whose cutoff frequency rises by `beta` Hz for each unit that a point moves in a second.
+    Speeds are smoothed themselves, with a cutoff frequency of `speed_cutoff` Hz. The same as in the paper except for
+    two things: both coordinates of a point share its speed, and a part of the speed can be left out as trembling.
+    """
+
+    def __init__(self, beta: float, speed_cutoff: float = 1.0):
+        self.beta, self.speed_cutoff = beta, speed_cutoff
+        self.points = self.velocity = None
+
+    def __call__(self, points: np.ndarray, interval: float, cutoff, trembling=0.0, unit: float = 1.0) -> np.ndarray:
+        """The smoothed points (K, 2), `interval` seconds after the last ones; the first are returned as they are.
+
+        cutoff: of points at rest, in Hz, infinite for no smoothing; trembling: the speed that is left out, in units a
+        second; both one number or (K,); unit: of speeds, in pixels.
+        """
+        if self.points is None:
+            self.points, self.velocity = np.asarray(points, float), np.zeros(np.shape(points))
+            return self.points
+        velocity = (points - self.points) / (interval * unit)
+        self.velocity = self.velocity + low_pass(self.speed_cutoff, interval) * (velocity - self.velocity)
+        speed = np.maximum(np.linalg.norm(self.velocity, axis=1) - trembling, 0)
+        self.points = self.points + low_pass(cutoff + self.beta * speed, interval)[:, None] * (points - self.points)
+        return self.points
+
+
+def low_pass(cutoff, interval: float):
+    """The share of a new value that comes after `interval` seconds in a low-pass filter of `cutoff` Hz."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * interval))
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face of a video frame, its keypoints smoothed, and the number that it keeps from frame to frame."""
+
+    face: Face
+    identity: int
+
+
+@dataclass
+class _Track:
+    """What is known of one face: where it was seen last, not smoothed, and when."""
+
+    identity: int
+    keypoints: np.ndarray  # (K, 2)
+    score: float  # the detector's
+    seen: float  # seconds
+    smooth: OneEuro
+
+    def distance(self, keypoints: np.ndarray) -> float:
+        """From where it was seen last to these keypoints, in sizes of its box."""
+        return float(np.linalg.norm(keypoints.mean(axis=0) - self.keypoints.mean(axis=0)) / _size(self.keypoints))
+
+    def grown(self, keypoints: np.ndarray) -> float:
+        """How many times as large, or as small, these keypoints are; at least 1."""
+        ratio = _size(keypoints) / _size(self.keypoints)
+        return max(ratio, 1 / ratio)
+
+
+class Tracker:
+    """Follows the faces of a video: called with a frame and its time in seconds, it returns a list of TrackedFace.
+
+    A face is looked for around its keypoints of the frame before. The detector is asked when a face is missing, and
+    every `interval` seconds for newcomers. A face that is missing keeps its identity for `memory` seconds; after that,
+    or far from where it was lost, it is a new one. Identities count from 0 and are never used again.
+
+    cutoff, beta: of the One-Euro filter. A point at rest is smoothed with `cutoff` Hz where the network's spread is
+    TYPICAL_SPREAD, with half of that where the spread is twice as large; for each box size (the longer side of the
+    keypoints' box) that it moves in a second, beyond TREMBLING, `beta` Hz are added. cutoff=inf: no smoothing.
+
+    Calls raise DataError for frames that are not in order of time, and for networks that do not estimate their spread.
+    """
+
+    def __init__(
+        self,
+        pipeline: FacePipeline,
+        interval: float = 0.3,
+        memory: float = 2.0,
+        cutoff: float = 0.5,
+        beta: float = 20.0,
+    ):
+        self.pipeline = pipeline
+        self.interval, self.memory, self.cutoff, self.beta = interval, memory, cutoff, beta
+        self._tracks: list[_Track] = []
+        self._last = self._detected = -np.inf  # seconds
+        self._count = 0
+
+    def __call__(self, image: np.ndarray, seconds: float) -> list[TrackedFace]:
+        if not seconds > self._last:
+            raise DataError(f"a frame at {seconds} s follows one at {self._last} s: expected frames in order of time")
+        image, before, self._last = as_rgb(image), self._last, seconds
+        self._tracks = [track for track in self._tracks if seconds - track.seen <= self.memory]
+        faces = self._follow(image, [track for track in self._tracks if track.seen == before], seconds)
+        if len(faces) < len(self._tracks) or seconds - self._detected >= self.interval:
+            self._detected = seconds
+            faces += [self._meet(face, seconds) for face in self._newcomers(image, faces)]
+        return sorted(faces, key=lambda tracked: tracked.identity)
+
+    def _follow(self, image, tracks, seconds) -> list[TrackedFace]:
+        """The faces of those tracks that are still there; of two that end at the same face the nearer one stays."""
+        answers = self.pipeline.answers(image, [track.keypoints for track in tracks])
+        if np.isnan(answers).any():
+            raise DataError("this network does not estimate its spread, Tracker needs one that does")
+        pairs = sorted(zip(tracks, answers, strict=True), key=lambda pair: pair[0].distance(pair[1][:, :2]))
+        faces, places = [], []
+        for track, answer in pairs:
+            points = answer[:, :2]
+            if self._is_there(track, answer, image.shape) and not any(_same(points, place) for place in places):
+                places.append(points)
+                faces.append(TrackedFace(self._smoothed(track, answer, seconds, image.shape), track.identity))
+        return faces
+
+    def _is_there(self, track, answer, shape) -> bool:
+        """Whether an answer (K, 3) is the face of a track: certain, of about its size, its middle in the picture."""
+        points, (x, y) = answer[:, :2], answer[:, :2].mean(axis=0)
+        certain = confidence(answer[:, 2]).mean() >= self.pipeline.min_confidence
+        inside = 0 <= x < shape[1] and 0 <= y < shape[0]
+        return bool(certain and inside and min(np.ptp(points, axis=0)) > 1 and track.grown(points) < LARGEST_STEP)
+
+    def _smoothed(self, track, answer, seconds, shape) -> Face:
+        """The face of a track, which moves there."""
+        points, spread = answer[:, :2], answer[:, 2]
+        unsure = spread / TYPICAL_SPREAD
+        smooth = track.smooth(points, seconds - track.seen, self.cutoff / unsure, TREMBLING * unsure, _size(points))
+        track.keypoints, track.seen = points, seconds
+        return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score, shape)
+
+    def _newcomers(self, image, faces) -> list[Face]:
+        """What is found in the detector's boxes that are not those of faces already known."""
+        boxes, scores = self.pipeline.detector(image)
+        middles = [tracked.face.keypoints.mean(axis=0) for tracked in faces]
+        new = [not any(_inside(middle, box) for middle in middles) for box in boxes]
+        found = self.pipeline.faces(image, boxes[new], scores[new]) if any(new) else []
+        return [face for face in found if not any(_same(face.keypoints, known.face.keypoints) for known in faces)]
+
+    def _meet(self, face, seconds) -> TrackedFace:
+        """A face that the detector found: one that was missing, the nearest first, or a new one."""
+        missing = [track for track in self._tracks if track.seen < seconds and _may_be(track, face)]
+        if missing:
+            track = min(missing, key=lambda track: track.distance(face.keypoints))
+            self._tracks.remove(track)
+            identity = track.identity
+        else:
+            identity, self._count = self._count, self._count + 1
+        smooth = OneEuro(self.beta)
+        smooth(face.keypoints, 0, self.cutoff)
+        self._tracks.append(_Track(identity, face.keypoints, face.score, seconds, smooth))
+        return TrackedFace(face, identity)
+
+
+def _may_be(track: _Track, face: Face) -> bool:
+    """Whether a face is near enough to where a missing one was lost, and of its size."""
+    return track.distance(face.keypoints) < REACH and track.grown(face.keypoints) < LARGEST_STEP
+
+
+def _size(keypoints: np.ndarray) -> float:
+    """The longer side of the keypoints' box, in pixels."""
+    return max(float(np.ptp(keypoints, axis=0).max()), 1e-6)
+
+
+def _inside(point, box) -> bool:
+    part = (point - box[:2]) / box[2:]
+    return bool(((part > 0) & (part < 1)).all())
+
+
+def _same(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether keypoints belong to one face: the middle of either lies in the other's box."""
+    return _inside(some.mean(axis=0), tight_box(others)) or _inside(others.mean(axis=0), tight_box(some))

@@ -1,0 +1,199 @@
+"""Following faces: the One-Euro filter, identities, gaps, newcomers, and what is refused."""
+
+import numpy as np
+import pytest
+
+from data_sets.drawn_faces import draw_face
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.tracker import OneEuro, Tracker
+
+SIDE = 160
+FACES = [draw_face(seed, SIDE) for seed in (3, 5)]
+GRAY = np.full((240, 480, 3), 128, np.uint8)
+
+
+def scene(*places):
+    """A picture with drawn faces at (x, y), None for a face that is not there, and the keypoints of all."""
+    image, truth = GRAY.copy(), []
+    for (pixels, keypoints), place in zip(FACES, places, strict=False):
+        if place:
+            x, y = place
+            image[y : y + SIDE, x : x + SIDE] = pixels
+            truth.append(keypoints + (x, y))
+    return image, truth
+
+
+class Detector:
+    """Knows where the faces are, and counts how often it was asked."""
+
+    def __init__(self):
+        self.truth, self.asked = [], 0
+
+    def __call__(self, image):
+        self.asked += 1
+        boxes = np.array([tight_box(points) for points in self.truth], np.float32).reshape(-1, 4)
+        return boxes, np.full(len(boxes), 0.9)
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return FacePipeline("fast", Detector(), threads=1)
+
+
+@pytest.fixture
+def watch(pipeline):
+    """Shows scenes to a tracker, 30 a second; returns the faces of each."""
+
+    def call(scenes, **options):
+        tracker, found = Tracker(pipeline, **options), []
+        for number, places in enumerate(scenes):
+            image, pipeline.detector.truth = scene(*places)
+            found.append(tracker(image, number / 30))
+        return found
+
+    pipeline.detector.asked = 0
+    return call
+
+
+def identities(found):
+    return [[tracked.identity for tracked in faces] for faces in found]
+
+
+# ---- the filter
+
+
+def one_euro_by_hand(values, rate, min_cutoff, beta):
+    """Algorithm 1 of the paper for one number, written from its text."""
+    alpha = lambda cutoff: 1 / (1 + rate / (2 * np.pi * cutoff))  # noqa: E731
+    filtered, speed, out = values[0], 0.0, [values[0]]
+    for value in values[1:]:
+        speed = alpha(1.0) * (value - filtered) * rate + (1 - alpha(1.0)) * speed
+        a = alpha(min_cutoff + beta * abs(speed))
+        filtered = a * value + (1 - a) * filtered
+        out.append(filtered)
+    return np.array(out)
+
+
+def test_one_euro_is_that_of_the_paper():
+    values = np.cumsum(np.random.default_rng(0).normal(0, 1, 50))
+    smooth = OneEuro(beta=0.3)
+    points = [smooth(np.array([[value, 0.0]]), 1 / 25, cutoff=0.7) for value in values]
+    np.testing.assert_allclose(np.array(points)[:, 0, 0], one_euro_by_hand(values, 25, 0.7, 0.3), rtol=1e-12)
+    assert not np.array(points)[..., 1].any()
+
+
+def test_one_euro_turns_with_the_points_and_scales_with_their_unit():
+    path = np.cumsum(np.random.default_rng(1).normal(0, 1, (30, 4, 2)), axis=0)
+    turn = np.array([(0.6, -0.8), (0.8, 0.6)])
+
+    def smoothed(points, unit):
+        smooth = OneEuro(2.0)
+        return np.array([smooth(frame, 0.04, 0.5, 0.1, unit) for frame in points])
+
+    np.testing.assert_allclose(smoothed(3 * path @ turn, 30.0), 3 * smoothed(path, 10.0) @ turn, rtol=1e-9)
+
+
+def test_points_that_tremble_are_smoothed_and_points_that_move_hardly_lag():
+    rest = np.random.default_rng(2).normal(0, 0.005, (90, 68, 2))
+    smooth = OneEuro(20.0)
+    calm = np.array([smooth(frame, 1 / 30, 0.5, 0.06) for frame in rest])
+    assert np.diff(calm[10:], axis=0).std() < np.diff(rest[10:], axis=0).std() / 5
+    smooth, moving = OneEuro(20.0), np.linspace(0, 2, 60)  # a box size a second
+    behind = moving[-1] - [smooth(np.full((1, 2), x), 1 / 30, 0.5, 0.06) for x in moving][-1]
+    assert behind.max() < 1 / 30
+
+
+def test_infinite_cutoff_does_not_smooth():
+    smooth, path = OneEuro(20.0), np.random.default_rng(3).normal(0, 1, (5, 3, 2))
+    for frame in path:
+        np.testing.assert_allclose(smooth(frame, 0.1, np.inf), frame)
+
+
+# ---- following
+
+
+def test_a_moving_face_is_followed_without_the_detector(watch, pipeline):
+    found = watch([[(20 + 5 * step, 40)] for step in range(20)], interval=99)
+    assert identities(found) == [[0]] * 20 and pipeline.detector.asked == 1
+    truth = FACES[0][1] + (20 + 5 * 19, 40)
+    error = np.linalg.norm(found[-1][0].face.keypoints - truth, axis=1).mean()
+    assert error < 0.05 * np.ptp(truth, axis=0).max()
+    assert found[-1][0].face.pose is not None and found[-1][0].face.score == pytest.approx(0.9)
+
+
+def test_a_face_that_comes_back_keeps_its_number_after_a_short_gap_only(watch):
+    here, gone = [(160, 40)], [None]
+    assert identities(watch([here, here, *[gone] * 5, here, here])) == [[0], [0], *[[]] * 5, [0], [0]]
+    assert identities(watch([here, *[gone] * 8, here], memory=0.2, interval=0.01))[-1] == [1]
+
+
+def test_a_face_that_appears_far_from_where_one_was_lost_is_a_new_one(watch):
+    assert identities(watch([[(0, 40)], [None], [(310, 40)]])) == [[0], [], [1]]
+
+
+def test_newcomers_are_found_at_intervals(watch, pipeline):
+    alone, both = [(20, 40)], [(20, 40), (260, 40)]
+    found = identities(watch([alone] * 5 + [both] * 10, interval=0.3))
+    assert found[8] == [0] and found[-1] == [0, 1] and pipeline.detector.asked == 2
+
+
+def test_two_faces_keep_their_numbers(watch):
+    found = watch([[(20 + 3 * step, 40), (300 - 3 * step, 40)] for step in range(20)])
+    assert identities(found) == [[0, 1]] * 20
+    paths = [[faces[number].face.keypoints[:, 0].mean() for faces in found] for number in (0, 1)]
+    to_the_left, to_the_right = sorted(map(np.diff, paths), key=np.sum)
+    assert (to_the_left[2:] < 0).all() and (to_the_right[2:] > 0).all()
+
+
+def test_a_face_that_is_covered_by_another_is_not_told_twice(watch):
+    found = watch([[(100, 40), (100 + max(0, 180 - 12 * step), 40)] for step in range(25)])
+    assert all(len(faces) <= 2 for faces in found) and len(found[-1]) == 1
+
+
+def test_nobody_is_an_empty_list_and_the_detector_is_asked_at_intervals(watch, pipeline):
+    assert watch([[None]] * 8, interval=0.3) == [[]] * 8
+    assert pipeline.detector.asked == 1
+
+
+def test_tracking_is_the_same_at_any_scale(pipeline):
+    """Twice the pixels, twice the coordinates."""
+    ends = []
+    for scale in (1, 2):
+        tracker = Tracker(pipeline)
+        for step in range(6):
+            image, truth = scene((20 + 4 * step, 40))
+            pipeline.detector.truth = [scale * (points + 0.5) - 0.5 for points in truth]
+            (tracked,) = tracker(image.repeat(scale, axis=0).repeat(scale, axis=1), step / 30)
+        ends.append((tracked.face.keypoints + 0.5) / scale)
+    assert np.linalg.norm(ends[0] - ends[1], axis=1).mean() < 0.02 * np.ptp(ends[0], axis=0).max()
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize("seconds", (1.0, 0.5, float("nan")))
+def test_frames_that_are_not_in_order_are_refused(pipeline, seconds):
+    tracker = Tracker(pipeline)
+    tracker(GRAY, 1.0)
+    with pytest.raises(DataError, match="in order of time"):
+        tracker(GRAY, seconds)
+
+
+def test_a_network_without_spread_is_refused(pipeline):
+    class Blind:
+        expects = pipeline.network.expects
+
+        def locate(self, crops):
+            answer = pipeline.network.locate(crops)
+            answer[..., 2] = np.nan
+            return answer
+
+    image, truth = scene((20, 40))
+    detector = Detector()
+    detector.truth = truth
+    tracker = Tracker(FacePipeline(Blind(), detector))
+    tracker(image, 0.0)
+    with pytest.raises(DataError, match="does not estimate its spread"):
+        tracker(image, 0.1)
