@@ -111,7 +111,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4),
     1991; in the plane, with x + iy, a rotation and scale is one complex factor and the solution two lines.
     """
-    source, target = (np.asarray(points, dtype=float) @ (1, 1j) for points in (source, target))
+    source, target = (np.asarray(points) @ (1, 1j) for points in (source, target))
     centred = source - source.mean()
     factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
     shift = target.mean() - factor * source.mean()

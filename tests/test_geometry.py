@@ -8,6 +8,7 @@ from facial_keypoints.geometry import (
     crop_matrix,
     invert,
     mirror_matrix,
+    quarter_turns,
     resize,
     resize_matrix,
     similarity,
@@ -59,6 +60,12 @@ def test_a_positive_angle_turns_counter_clockwise_about_the_middle_and_the_shift
 
 def test_mirroring_swaps_the_outer_columns(photo):
     np.testing.assert_array_equal(warp(photo, mirror_matrix(120), (120, 90)), photo[:, ::-1])
+
+
+@pytest.mark.parametrize("turns", [-1, 0, 1, 2, 3, 4])
+def test_quarter_turns_move_points_as_numpy_turns_the_picture(turns, photo):
+    turned = np.rot90(photo, turns)
+    np.testing.assert_array_equal(warp(photo, quarter_turns(turns, photo.shape), turned.shape[1::-1]), turned)
 
 
 @pytest.mark.parametrize("size", [(240, 270), (119, 89), (60, 30), (400, 45), (80, 200)])

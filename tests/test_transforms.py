@@ -346,6 +346,21 @@ def test_occlusions_are_one_rectangle_of_one_gray_anywhere_in_the_picture():
     assert min(grays) < 10 and max(grays) > 245 and np.mean(grays) == pytest.approx(127, abs=15)
 
 
+def test_an_occlusion_as_large_as_the_picture_hides_all_of_it():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:] = (0, 1, 0)
+    drawn = draws(RandomOcclusion(p=1, area=400), image, 100)
+    assert np.mean([(picture != image).any(axis=2).all() for picture in drawn]) > 0.95
+
+
+def test_points_of_another_scheme_are_refused_where_they_would_be_mirrored():
+    five = {"image": GRAY, "keypoints": np.zeros((5, 2), np.float32)}
+    for transform in (RandomAffine(mirror=0.5), FaceCrop(32, 0.2, RandomAffine(mirror=0.01))):
+        with pytest.raises(DataError, match="5"):
+            transform(five | {"box": np.array([5, 5, 20, 20])})
+    assert RandomAffine(mirror=0)(five)["keypoints"].shape == (5, 2)
+
+
 def test_half_of_the_pictures_are_mirrored_unless_told_otherwise():
     torch.manual_seed(0)
     for p, transform in ((0.5, RandomAffine()), (0.2, RandomAffine(mirror=0.2)), (0.0, RandomAffine(mirror=0))):

@@ -93,6 +93,20 @@ EQUIVALENT = [
     ("data_load.py", "open(", "open(csv_file, newline='', encoding='utf-8') -> open(csv_file, newline='')"),
     # OpenCV takes the size of the kernel from sigma unless it is above 0
     ("transforms.py", "GaussianBlur", "0 -> -1"),
+    # a number between 0 and 1 is p as good as never
+    ("transforms.py", "uniform", "uniform(0, 1) >= self.p -> uniform(0, 1) > self.p"),
+    ("transforms.py", "uniform", "uniform(0, 1) < self.mirror -> uniform(0, 1) <= self.mirror"),
+    # N(0, sigma) and exp(N(0, sigma)) are as often this as the other way round
+    (
+        "transforms.py",
+        "saturation",
+        "(image - gray) * np.exp(normal(self.saturation)) -> (image - gray) / np.exp(normal(self.saturation))",
+    ),
+    (
+        "transforms.py",
+        "contrast",
+        "(image - mean) * np.exp(normal(self.contrast)) -> (image - mean) / np.exp(normal(self.contrast))",
+    ),
     # int(-0.5) is 0
     ("transforms.py", "uniform(0, 255)", "0 -> -1"),
     # three channels are no longer than height and width
