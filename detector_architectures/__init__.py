@@ -7,6 +7,10 @@ A box means the tight bounding box of the face's keypoints; nobody there is N = 
 import numpy as np
 
 
+class DetectorError(RuntimeError):
+    """A detector that cannot work here, told in one sentence: a file is missing or damaged, OpenCV has no cascades."""
+
+
 def to_tight_boxes(native: np.ndarray, centre: tuple, size: tuple) -> np.ndarray:  # (N, 4)
     """A detector's own boxes (N, 4) as tight keypoint boxes, x, y, w, h.
 

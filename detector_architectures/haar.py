@@ -6,8 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detector_architectures import to_tight_boxes
-from facial_keypoints.images import DataError
+from detector_architectures import DetectorError, to_tight_boxes
 
 # The tight keypoint box within Haar's square (which begins above the brows and is too wide): the centre's
 # offset from the square's corner and the width and height, in parts of the square's side. Medians over the
@@ -24,10 +23,10 @@ ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), (
 def load_cascade(name: str):
     """One of the cascades inside OpenCV's package: "frontalface_default", "eye", "smile", ...
 
-    Raises RuntimeError for OpenCV 5, which has no cascades, and DataError for a file that cannot be read.
+    Raises DetectorError for OpenCV 5, which has no cascades, and for a file that cannot be read.
     """
     if not hasattr(cv2, "CascadeClassifier"):
-        raise RuntimeError(f'OpenCV {cv2.__version__} has no Haar cascades: pip install "opencv-python>=4.10,<5"')
+        raise DetectorError(f'OpenCV {cv2.__version__} has no Haar cascades: pip install "opencv-python>=4.10,<5"')
     path, cascade = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml", cv2.CascadeClassifier()
     try:  # from the text: OpenCV itself opens no file in a folder with a non-ASCII name on Windows
         storage = cv2.FileStorage(path.read_text(encoding="utf-8"), cv2.FileStorage_READ | cv2.FileStorage_MEMORY)
@@ -35,7 +34,7 @@ def load_cascade(name: str):
     except (OSError, UnicodeDecodeError, SystemError, cv2.error):
         readable = False
     if not readable:
-        raise DataError(f"{path}: not a readable cascade; installing opencv-python again brings it back")
+        raise DetectorError(f"{path}: not a readable cascade; installing opencv-python again brings it back")
     return cascade
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detector_architectures import to_tight_boxes
-from facial_keypoints.geometry import resize
-from facial_keypoints.images import DataError
+from detector_architectures import DetectorError, to_tight_boxes
 
 FILE = "face_detection_yunet_2023mar.onnx"  # MIT license, from OpenCV's model zoo
 URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
@@ -37,7 +35,7 @@ FIRST, FINER = 640, 1920
 SMALLEST = 64
 
 
-class NoNetworkFile(RuntimeError):
+class NoNetworkFile(DetectorError):
     """YuNet's file is not in the cache and cannot be fetched."""
 
 
@@ -51,7 +49,7 @@ def cached_file() -> Path:
 def read_network(path: str | Path | None = None) -> bytes:
     """YuNet's ONNX file: of that path, else of KEYPOINTS_YUNET, else from the cache, else fetched into the cache.
 
-    Raises DataError for a named file that is missing or another, NoNetworkFile where it cannot be fetched.
+    Raises DetectorError for a named file that is missing or another, NoNetworkFile where it cannot be fetched.
     """
     path = path or os.environ.get("KEYPOINTS_YUNET")
     if path:
@@ -95,9 +93,9 @@ def _read_named(path):
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: YuNet's network cannot be read ({error.strerror})") from None
+        raise DetectorError(f"{path}: YuNet's network cannot be read ({error.strerror})") from None
     if not _is_right(content):
-        raise DataError(f"{path}: not {FILE} of OpenCV's model zoo (its SHA-256 is another)")
+        raise DetectorError(f"{path}: not {FILE} of OpenCV's model zoo (its SHA-256 is another)")
     return content
 
 
@@ -144,7 +142,7 @@ class YuNetDetector:
         height, width = image.shape[:2]
         scale = min(1, longest / max(height, width))
         size = max(1, round(scale * width)), max(1, round(scale * height))
-        small = image if scale == 1 else resize(image, size)
+        small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         right, below = (max(0, SMALLEST - side) for side in size)
         small = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT)
         detector = self._detector()

@@ -95,13 +95,14 @@ def load_network(network: str | Path | Network, device: str = "cpu", threads: in
 def load_detector(detector: str | Callable) -> Callable:
     """A detector by its name, or a callable as it is.
 
-    Where YuNet's file cannot be had, Haar's detector takes its place and a warning says so.
+    Where YuNet's file cannot be had, Haar's detector takes its place and a warning says so. Raises DetectorError for
+    a detector that cannot work here.
     """
     if callable(detector):
         return detector
     if detector not in DETECTORS:
         raise DataError(f"detector {detector!r}: expected {', '.join(DETECTORS)} or a callable")
-    from detector_architectures.haar import HaarDetector  # these import this package
+    from detector_architectures.haar import HaarDetector  # only where it is asked for
     from detector_architectures.yunet import NoNetworkFile, YuNetDetector
 
     if detector == "haar":

@@ -21,7 +21,7 @@ from torch import nn
 
 import facial_keypoints
 from data_sets.drawn_faces import draw_face
-from detector_architectures import haar
+from detector_architectures import DetectorError, haar
 from facial_keypoints import FacePipeline, pipeline
 from facial_keypoints.filters import ANCHORS
 from facial_keypoints.geometry import tight_box
@@ -369,7 +369,7 @@ NO_CASCADE = b"<?xml version='1.0'?><opencv_storage></opencv_storage>"
 def test_an_unreadable_cascade_is_one_sentence(content, cascades):
     path = cascades / "haarcascade_frontalface_default.xml"
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(DataError, match="haarcascade_frontalface_default.xml: not a readable cascade"):
+    with pytest.raises(DetectorError, match="haarcascade_frontalface_default.xml: not a readable cascade"):
         haar.HaarDetector()
 
 

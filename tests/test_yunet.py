@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from detector_architectures import to_tight_boxes, yunet
+from detector_architectures import DetectorError, to_tight_boxes, yunet
 from detector_architectures.haar import HaarDetector
 from detector_architectures.yunet import NoNetworkFile, YuNetDetector
 from facial_keypoints.geometry import resize, transform_points
@@ -185,9 +185,9 @@ def test_a_file_that_is_named_must_be_the_right_one(elsewhere, monkeypatch, tmp_
     assert yunet.read_network(tmp_path / "right.onnx") == CONTENT
     monkeypatch.setenv("KEYPOINTS_YUNET", str(tmp_path / "right.onnx"))
     assert yunet.read_network() == CONTENT
-    with pytest.raises(DataError, match="wrong.onnx: not face_detection_yunet_2023mar.onnx"):
+    with pytest.raises(DetectorError, match="wrong.onnx: not face_detection_yunet_2023mar.onnx"):
         yunet.read_network(tmp_path / "wrong.onnx")
-    with pytest.raises(DataError, match="none.onnx: YuNet's network cannot be read .No such file"):
+    with pytest.raises(DetectorError, match="none.onnx: YuNet's network cannot be read .No such file"):
         yunet.read_network(tmp_path / "none.onnx")
 
 
