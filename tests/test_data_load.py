@@ -182,6 +182,13 @@ def test_the_asked_part_of_the_people_is_held_out_and_at_least_one(fraction, cou
     assert len(kept) + len(held_out) == len(people)
 
 
+def test_of_two_people_one_is_held_out_and_one_alone_is_refused():
+    kept, held_out = person_split(np.array(["Ann", "Bob", "Ann"]))
+    assert sorted([len(kept), len(held_out)]) == [1, 2]
+    with pytest.raises(DataError, match="3 pictures of one person .Ann."):
+        person_split(np.array(["Ann"] * 3))
+
+
 def test_another_seed_holds_out_other_people():
     people = np.array([f"Person_{n}" for n in range(30)])
     drawn = {tuple(person_split(people, 0.2, seed)[1]) for seed in range(5)}

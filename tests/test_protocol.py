@@ -9,9 +9,9 @@ import pytest
 from benchmarks.tables import merge_rows
 from data_load import FacialKeypointsDataset
 from data_sets.course import LABEL_SHIFT, centre_labels, course_frames
-from data_sets.find import Kind
+from data_sets.find import DataFolder, Kind
 from data_sets.ibug_300w import IbugFaces, drawn_xml, held_out_photos
-from data_sets.splits import HeldOut, check_not_learned, splits, with_boxes
+from data_sets.splits import HeldOut, check_not_learned, real_splits, splits, with_boxes
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 from protocol import detected, interval, jittered, table_row
@@ -101,6 +101,20 @@ def test_a_detector_is_asked_about_every_picture(frames):
     boxes = detected(HeldOut((six,), six.people), detector)
     assert np.isnan(boxes).all(axis=1).tolist() == [False, True] * 3
     np.testing.assert_allclose(boxes[2], tight_box(frames.keypoints[2]))
+
+
+@pytest.mark.parametrize("frames_kind", list(Kind))
+@pytest.mark.parametrize("faces_kind", [Kind.PUBLISHED, Kind.DRAWN])
+def test_only_published_frames_with_published_faces_are_real(frames_kind, faces_kind, monkeypatch):
+    frames = DataFolder("frames", frames_kind, "these frames")
+    monkeypatch.setattr("data_sets.splits.find_ibug", lambda: DataFolder("faces", faces_kind, "those faces"))
+    monkeypatch.setattr("data_sets.splits.splits", lambda root: [root])
+    if frames_kind is faces_kind is Kind.PUBLISHED:
+        assert real_splits(frames) == ["frames"]
+    else:
+        wrong = "those faces" if frames_kind is Kind.PUBLISHED else "these frames"
+        with pytest.raises(DataError, match=f"needs the course's frames and 300-W, not {wrong}"):
+            real_splits(frames)
 
 
 def test_every_part_of_a_test_gets_its_own_boxes(frames):
