@@ -1,6 +1,7 @@
-"""The command: the faces and keypoints of photos, folders of photos and lists of them.
+"""The command: the faces and keypoints of photos, folders of photos and lists of them, of videos and a camera.
 
 facial-keypoints PHOTO... | FOLDER | LIST        the same as python -m facial_keypoints ...
+facial-keypoints VIDEO... | --webcam
 
 Folders are searched with all their subfolders; a list is a .txt file with a path a line, from where you are.
 Everything is written into the folder --output. What was done there before is not done again: after Ctrl-C the same
@@ -21,6 +22,7 @@ from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
 from facial_keypoints.results import CSV, JSON, Drawing, Journal, write_csv
 from facial_keypoints.schemes import IBUG_68
+from facial_keypoints.video import VIDEOS, results_of, track_video, watch
 
 EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 some could not be read or drawn;
 2 it cannot work: a wrong option, no pictures, no network, no room to write; 130 Ctrl-C: what is done is kept"""
@@ -48,7 +50,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sources", type=Path, nargs="+", metavar="PHOTO | FOLDER | LIST")
+    parser.add_argument("sources", type=Path, nargs="*", metavar="PHOTO | FOLDER | LIST | VIDEO")
+    parser.add_argument("--webcam", action="store_true", help="a window with the faces before the camera; Q ends it")
     parser.add_argument("--output", type=Path, default="keypoints", metavar="FOLDER", help="default: keypoints")
     results = parser.add_argument_group("results, by default --draw")
     results.add_argument("--json", action="store_true", help=f"{JSON}, a line a picture; it is written in any case")
@@ -59,19 +62,33 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="pictures at a time; default: one a core")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if bool(args.sources) == args.webcam:
+        parser.error("expected pictures or videos, or --webcam")
+    return args
+
+
+def drawing(args: argparse.Namespace) -> Drawing | None:
+    """What is drawn into pictures."""
+    draw = args.draw or not (args.json or args.csv or args.filter)
+    return Drawing(args.filter or (), draw) if draw or args.filter else None
+
+
+def load(args: argparse.Namespace, threads: int | None) -> FacePipeline:
+    """The pipeline; raises DataError for filters that its network has no points for."""
+    pipeline = FacePipeline(args.network, args.detector, args.device, threads=threads)
+    if args.filter and pipeline.scheme.name != IBUG_68.name:
+        raise DataError(f"--filter needs a network of {IBUG_68.name}, this one has {pipeline.scheme.name}")
+    return pipeline
 
 
 def run(args: argparse.Namespace) -> Summary:
-    """Do what the command line says; raises DataError and RuntimeError where nothing can be done."""
-    draw = args.draw or not (args.json or args.csv or args.filter)
-    batch = Batch(args.sources, args.output, Drawing(args.filter or (), draw) if draw or args.filter else None)
+    """Read the pictures; raises DataError and RuntimeError where nothing can be done."""
+    batch = Batch(args.sources, args.output, drawing(args))
     if not batch.total:
         raise DataError(f"no pictures in {', '.join(map(str, args.sources))}")
     threads = min(args.jobs, batch.total)
-    pipeline = FacePipeline(args.network, args.detector, args.device, threads=1 if threads > 1 else None)
-    if args.filter and pipeline.scheme.name != IBUG_68.name:
-        raise DataError(f"--filter needs a network of {IBUG_68.name}, this one has {pipeline.scheme.name}")
+    pipeline = load(args, 1 if threads > 1 else None)
     detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()  # Haar's may stand in for YuNet
     with Journal(args.output, {"network": args.network, "detector": detector}) as journal:
         with progress_bar(batch.total) as report:
@@ -81,14 +98,35 @@ def run(args: argparse.Namespace) -> Summary:
     return summary
 
 
+def follow(args: argparse.Namespace) -> int:
+    """Follow the faces of videos, or before the camera; returns how many videos could not be read."""
+    if args.csv:
+        raise DataError("--csv is for pictures; of videos --json tells the faces of every frame")
+    if args.webcam:
+        print(watch(0, load(args, None), Drawing(args.filter or (), args.draw or not args.filter)))
+        return 0
+    if len({results_of(source, args.output) for source in args.sources}) < len(args.sources):
+        raise DataError("two videos of one name: give each a command and an --output of its own")
+    pipeline, failed = load(args, None), 0
+    for source in args.sources:
+        try:
+            with progress_bar(None, " frames") as report:
+                summary = track_video(source, args.output, pipeline, drawing(args), report)
+            print(f"{source}: {summary}; results in {args.output}")
+        except DataError as error:
+            print(error, file=sys.stderr)
+            failed += 1
+    return failed
+
+
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable]:
+def progress_bar(total: int | None, unit: str = " pictures") -> Iterator[Callable]:
     """Where standard error is a terminal, a bar; yields what is called after each picture, with its error or None."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit=" pictures", disable=None if total > 1 else True) as bar:
+    with tqdm(total=total, unit=unit, disable=True if total == 1 else None) as bar:
 
-        def report(error):
+        def report(error=None):
             if error:
                 tqdm.write(error, file=sys.stderr)
             bar.update()
@@ -101,7 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)  # one line, no code
     warnings.filterwarnings("ignore", module="PIL")
     args = parse(arguments)
+    videos = [source.suffix.lower() in VIDEOS for source in args.sources]
     try:
+        if args.webcam or all(videos):
+            return int(follow(args) > 0)
+        if any(videos):
+            raise DataError("pictures and videos: give each a command of their own")
         summary = run(args)
     except (DataError, RuntimeError) as error:
         print(error, file=sys.stderr)

@@ -1,0 +1,315 @@
+"""Videos and cameras: frames with their times in, the same frames with faces drawn into them out.
+
+Video files need PyAV, `pip install "facial-keypoints[video]"`; a camera does not.
+"""
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import FacePipeline
+from facial_keypoints.results import Drawing, face_record, whole
+from facial_keypoints.tracker import TrackedFace, Tracker
+
+VIDEOS = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .3gp .ogv".split())
+WRITTEN = (".mp4", ".m4v", ".mov", ".mkv")  # other videos are written as .mp4
+SECOND_FRAME = Fraction(1, 30)  # where a video does not tell its rate
+
+
+def _av():
+    try:
+        import av
+    except ImportError:
+        raise DataError('videos need PyAV: pip install "facial-keypoints[video]"') from None
+    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, or counted
+    return av
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a video: upright RGB uint8 (H, W, 3), and its time in seconds."""
+
+    image: np.ndarray
+    seconds: float
+
+
+class Video:
+    """The frames of a video file, upright and in order of time; a context that closes the file.
+
+    Frames that cannot be decoded are left out and counted in `broken`; the others keep their times. Raises DataError
+    for a file that is no video, when it is opened or at its end if it had no frame that can be decoded.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self.broken = Path(path), 0
+        self._error = (av := _av()).error.FFmpegError
+        if not self.path.is_file():
+            raise DataError(f"{path}: no such file")
+        try:
+            self._file = av.open(str(path))
+        except (self._error, OSError, ValueError) as error:
+            raise DataError(f"{path}: not a readable video ({getattr(error, 'strerror', None) or error})") from None
+        if not self._file.streams.video:
+            self._file.close()
+            raise DataError(f"{path}: has no pictures")
+        self._stream = self._file.streams.video[0]
+        self._stream.thread_type = "AUTO"
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second, the mean where it varies."""
+        return self._stream.average_rate or self._stream.guessed_rate or 1 / SECOND_FRAME
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are, about; 0 where the file does not tell."""
+        if self._stream.frames or self._file.duration is None:
+            return self._stream.frames
+        return round(self._file.duration / 1e6 * self.rate)
+
+    @property
+    def sound(self):
+        """PyAV's stream of the sound, or None."""
+        return next(iter(self._file.streams.audio), None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (item for item in self.items() if isinstance(item, Frame))
+
+    def items(self, *more) -> Iterator:
+        """The frames, and between them PyAV's packets of more streams of the file."""
+        last = None
+        for packet in self._packets(self._stream, *more):
+            if packet.stream is not self._stream:
+                yield packet
+                continue
+            for frame in self._decoded(packet):
+                seconds = frame.time
+                if last is not None and (seconds is None or seconds <= last):
+                    seconds = last + float(1 / self.rate)
+                last = seconds or 0.0
+                image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                yield Frame(np.ascontiguousarray(image), last)
+        if last is None:
+            raise DataError(f"{self.path}: has no frame that can be decoded")
+
+    def _packets(self, *streams):
+        try:
+            yield from self._file.demux(*streams)
+        except self._error:  # the file ends too early
+            self.broken += 1
+
+    def _decoded(self, packet):
+        try:
+            return packet.decode()
+        except self._error:
+            self.broken += 1
+            return []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+class VideoWriter:
+    """A video file (H.264) with the frame rate, the times and the sound of `video`; a context that ends the file.
+
+    It takes what video.items(writer.sound) yields, with whatever was drawn into the frames. Sound is copied; where it
+    does not fit into a file of this ending it is left out with a warning. Raises DataError if it cannot be written.
+    """
+
+    TICK = Fraction(1, 90_000)  # seconds
+
+    def __init__(self, path: Path, video: Video):
+        self._av, self.path, self._started, self._early = _av(), path, False, []
+        try:
+            self._file = self._av.open(str(path), "w")
+            self._stream = self._file.add_stream("libx264", video.rate, {"crf": "18", "preset": "veryfast"})
+        except (self._av.error.FFmpegError, OSError, ValueError) as error:
+            raise DataError(f"{path}: could not be written ({error})") from None
+        self.sound = video.sound
+        if self.sound and self.sound.codec_context.name not in self._file.supported_codecs:
+            warnings.warn(f"{video.path}: its sound does not fit into {path.suffix} and is left out", stacklevel=2)
+            self.sound = None
+        self._sound = self.sound and self._file.add_stream_from_template(self.sound)
+
+    def write(self, item) -> None:
+        """One more Frame, or a packet of the sound."""
+        if isinstance(item, Frame):
+            self._mux(self._stream.encode(self._encodable(item)))
+        elif item.dts is not None:  # None marks the end of a stream
+            item.stream = self._sound
+            self._mux([item])
+
+    def _mux(self, packets):
+        """Before the first frame has come the file's head cannot be written: packets wait."""
+        self._early += packets
+        if self._started:
+            self._file.mux(self._early)
+            self._early = []
+
+    def _encodable(self, frame):
+        """PyAV's frame; all are as large as the first."""
+        if not self._started:
+            self._start(*frame.image.shape[1::-1])
+        new = self._av.VideoFrame.from_ndarray(frame.image, format="rgb24")
+        context = self._stream.codec_context
+        new = new.reformat(context.width, context.height, context.pix_fmt, dst_colorspace="ITU709")
+        new.pts, new.time_base = round(frame.seconds / self.TICK), self.TICK
+        return new
+
+    def _start(self, width, height):
+        context, self._started = self._stream.codec_context, True
+        context.width, context.height, context.time_base = width, height, self.TICK
+        context.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # every player knows the second
+        context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1  # BT.709
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None and self._started:
+                self._mux(self._stream.encode(None))
+        finally:
+            self._file.close()
+
+
+@dataclass
+class VideoSummary:
+    """What was found in a video; broken: frames that could not be decoded."""
+
+    frames: int = 0
+    with_faces: int = 0
+    broken: int = 0
+    identities: set[int] = field(default_factory=set)
+
+    def add(self, faces: list[TrackedFace]) -> None:
+        """One more frame with these faces."""
+        self.frames += 1
+        self.with_faces += bool(faces)
+        self.identities |= {tracked.identity for tracked in faces}
+
+    def __str__(self):
+        faces = f"{len(self.identities)} face{'' if len(self.identities) == 1 else 's'}"
+        broken = f"; {self.broken} broken frames left out" if self.broken else ""
+        return f"{self.frames} frames read; {faces} in {self.with_faces} of them{broken}"
+
+
+def results_of(source: Path, output: Path) -> tuple[Path, Path]:
+    """Where a video's results go: the drawn one, as "walk_keypoints.mp4", and "walk_keypoints.jsonl"."""
+    ending = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mp4"
+    return tuple(output / f"{source.stem}_keypoints{kind}" for kind in (ending, ".jsonl"))
+
+
+def track_video(
+    source: Path, output: Path, pipeline: FacePipeline, drawing: Drawing | None = None, report: Callable = lambda: None
+) -> VideoSummary:
+    """Follow the faces of a video and write them into the folder output: as JSON Lines and, with drawing, as a video.
+
+    A line a frame: its number, its time in seconds, and its faces (results.face_record) with their identities. Files
+    are written whole or not at all; report() is called after each frame. Raises DataError for what cannot be read or
+    written.
+    """
+    drawn, table = results_of(source, output)
+    tracker, summary = Tracker(pipeline), VideoSummary()
+    with ExitStack() as stack:
+        video = stack.enter_context(Video(source))
+        lines = stack.enter_context(stack.enter_context(whole(table)).open("w", encoding="utf-8"))
+        writer = stack.enter_context(VideoWriter(stack.enter_context(whole(drawn)), video)) if drawing else None
+        for item in video.items(*([writer.sound] if writer and writer.sound else [])):
+            if isinstance(item, Frame):
+                faces = tracker(item.image, item.seconds)
+                lines.write(json.dumps(frame_record(summary.frames, item.seconds, faces)) + "\n")
+                summary.add(faces)
+                item = Frame(draw(item.image, faces, drawing), item.seconds) if drawing else item
+                report()
+            if writer:
+                writer.write(item)
+        summary.broken = video.broken
+    return summary
+
+
+def frame_record(number: int, seconds: float, faces: list[TrackedFace]) -> dict:
+    """A frame as JSON has it."""
+    records = [{"identity": tracked.identity, **face_record(tracked.face)} for tracked in faces]
+    return {"frame": number, "seconds": round(seconds, 4), "faces": records}
+
+
+def draw(image: np.ndarray, faces: list[TrackedFace], drawing: Drawing) -> np.ndarray:
+    """The frame with what is drawn into it."""
+    return drawing(image, [tracked.face for tracked in faces]) if faces else image
+
+
+class Window:
+    """A window on the screen: called with an RGB frame it shows it, and returns False when it is to end.
+
+    That is after Q, Esc, or when the window was closed. Raises DataError where there is no screen.
+    """
+
+    TITLE = "facial keypoints (Q ends)"
+
+    def __init__(self):
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise DataError("no screen for a window: DISPLAY is not set")
+
+    def __call__(self, image: np.ndarray) -> bool:
+        try:
+            cv2.imshow(self.TITLE, image[..., ::-1])
+            ended = cv2.waitKey(1) & 0xFF in (ord("q"), ord("Q"), 27)
+            return not ended and cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) > 0
+        except cv2.error:
+            raise DataError("this OpenCV cannot show windows: install opencv-python, not -headless") from None
+
+
+def watch(
+    camera: int | str, pipeline: FacePipeline, drawing: Drawing, show: Callable[[np.ndarray], bool] | None = None
+) -> VideoSummary:
+    """Follow the faces before a camera, its number or a video file in its place, until the window or the file ends.
+
+    show: what takes the drawn frames instead of a Window. Raises DataError where there is no camera or no screen.
+    """
+    show = show or Window()
+    tracker, summary, start = Tracker(pipeline), VideoSummary(), time.monotonic()
+    for image in camera_frames(camera):
+        seconds = time.monotonic() - start
+        faces = tracker(image, seconds)
+        summary.add(faces)
+        if not show(count(draw(image, faces, drawing), summary.frames, seconds)):
+            break
+    return summary
+
+
+def camera_frames(camera: int | str) -> Iterator[np.ndarray]:
+    """RGB frames of a camera as they come; raises DataError where it gives none."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else it has its own lines on missing cameras
+    source, frames = cv2.VideoCapture(camera), 0
+    try:
+        while (got := source.read())[0]:
+            frames += 1
+            yield cv2.cvtColor(got[1], cv2.COLOR_BGR2RGB)
+    finally:
+        source.release()
+    if not frames:
+        raise DataError(f"camera {camera}: there is none, or another program uses it")
+
+
+def count(image: np.ndarray, frames: int, seconds: float) -> np.ndarray:
+    """The frame with its number, and frames a second so far, in its lower left corner."""
+    image, place, font = image.copy(), (8, image.shape[0] - 8), cv2.FONT_HERSHEY_SIMPLEX
+    text = f"{frames} ({frames / max(seconds, 1e-3):.0f}/s)"
+    for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
+        cv2.putText(image, text, place, font, 0.5, colour, thickness, cv2.LINE_AA)
+    return image
