@@ -21,8 +21,8 @@ from metrics import shifted
 def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray, list[str] | None]:
     """File names, keypoints (N, K, 2) and people of a CSV: a name, then x0, y0, x1, y1, ... in every row.
 
-    A column called `person`, anywhere behind the name, says who is in the picture; without one people are None.
-    Raises DataError that names the file, and the row (counted from 1 below the header) where one is wrong.
+    An optional column `person`, anywhere after the first, says who is in the picture; without it people are None.
+    Raises DataError that names the file and, for a bad row, its number (counted from 1 below the header).
     """
     header, rows = _read_rows(csv_file)
     people = None
@@ -35,7 +35,7 @@ def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray, list[st
 
 
 def _read_rows(csv_file):
-    """Header and rows, all of the header's length."""
+    """The header and the rows, each as long as the header."""
     try:
         with open(csv_file, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
@@ -75,13 +75,13 @@ def _as_keypoints(csv_file, names, rows, expected):  # (N, K, 2)
 
 
 class KeypointsDataset(Dataset):
-    """Pictures with keypoints: what every data set here has in common.
+    """Pictures with keypoints: the base class of all data sets here.
 
-    names: files below root_dir; keypoints: (N, K, 2); places: where each entry is written ("file: row 3 (...)"),
-    for error sentences; boxes: (N, 4) or None; scheme: which points they are, see schemes.default_scheme for None;
-    label_shift: (N, 2), what `centred` took out of the labels. With in_memory=True each picture is decoded once and
-    kept. Raises DataError that names place and file for a missing, unreadable or cut-off image, and for another
-    number of points than the scheme's.
+    names: files below root_dir; keypoints: (N, K, 2); places: where each entry comes from ("file: row 3 (...)"), for
+    error messages; boxes: (N, 4) or None; scheme: the landmark scheme, None for schemes.default_scheme. The attribute
+    label_shift (N, 2) is the offset that `centred` subtracted. With in_memory=True each picture is decoded once and
+    kept. Raises DataError that names place and file for a missing, unreadable or truncated image, and if the number
+    of points is not the scheme's.
     """
 
     def __init__(self, names, keypoints, root_dir, places, transform=None, in_memory=False, boxes=None, scheme=None):
@@ -121,14 +121,14 @@ class KeypointsDataset(Dataset):
         return other
 
     def centred(self, shift) -> "KeypointsDataset":
-        """The same data set with a constant shift of its labels taken out; see `metrics.shifted` for its form."""
+        """The same data set with a constant label offset subtracted, see `metrics.shifted` for its form."""
         other = copy.copy(self)
         other.keypoints = shifted(self.keypoints, -np.float32(shift))
         other.label_shift = self.label_shift + np.float32(shift)
         return other
 
     def cached(self, transform) -> "KeypointsDataset":
-        """The same data set with every picture and its points taken through a transform once and kept in memory."""
+        """The same data set with a transform applied to every sample once; the results are kept in memory."""
         small, samples = copy.copy(self), self.with_transform(transform)
         small.keypoints, small.boxes = self.keypoints.copy(), None
         with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
@@ -138,7 +138,7 @@ class KeypointsDataset(Dataset):
         return small
 
     def load_into_memory(self) -> int:
-        """Decode every picture now, on all cores; returns the bytes that they take (the course's: 470 MB)."""
+        """Decode every picture now, on all cores; returns their size in bytes (the course's frames: 470 MB)."""
         with ThreadPoolExecutor() as pool:
             return sum(image.nbytes for image in pool.map(self._image, self.indices))
 
@@ -155,15 +155,16 @@ class KeypointsDataset(Dataset):
 
 
 def person_of_frame(name: str) -> str:
-    """Who is in a frame of the course: its file name `Person_Name_VF.jpg` without video and frame."""
+    """The person in a frame of the course: `Person_Name` of the file name `Person_Name_VF.jpg` (V video, F frame)."""
     return name.rsplit("_", 1)[0]
 
 
 class FacialKeypointsDataset(KeypointsDataset):
     """The course's layout: a CSV file (see `read_keypoints`) and a folder of images.
 
-    person: who is in a picture by its file name, where the CSV file has no column `person`; None: somebody else in
-    each. Raises DataError that names the CSV file and the row for a bad row or a missing, unreadable or cut-off image.
+    person: a function from file name to person, used if the CSV file has no column `person`; with None every picture
+    counts as another person. Raises DataError that names the CSV file and the row for a bad row or a missing,
+    unreadable or truncated image.
     """
 
     def __init__(self, csv_file, root_dir, transform=None, in_memory=False, person=person_of_frame, scheme=None):
@@ -179,10 +180,10 @@ class FacialKeypointsDataset(KeypointsDataset):
 
 
 def person_split(people: np.ndarray, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to keep and positions to hold out, so that nobody is on both sides.
+    """Positions to train on and positions to hold out, with no person in both.
 
-    A seeded `fraction` of the people (at least one) is held out with all their pictures. Raises DataError when all
-    pictures are of one person.
+    A seeded random `fraction` of the people (at least one) is held out with all their pictures. Raises DataError if
+    all pictures are of one person.
     """
     names = np.unique(people)
     if len(names) < 2:

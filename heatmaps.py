@@ -1,7 +1,7 @@
-"""Keypoints as heatmaps: reading a map by its mean or its highest cell, and the Gaussian targets.
+"""Keypoints as heatmaps: reading points from maps by soft-argmax or argmax, and Gaussian target maps.
 
-Maps are (N, K, H, W). Points are (N, K, 2) as parts of the picture, 0 its left or upper edge, 1 the right or lower
-one, which mean the same in the picture and in a map of any size.
+Maps are (N, K, H, W). Points are (N, K, 2) in fractions of the image size, 0 at the left or upper edge and 1 at the
+right or lower one, so that they are the same for the image and for a map of any size.
 """
 
 import torch
@@ -13,20 +13,20 @@ def probabilities(maps: torch.Tensor) -> torch.Tensor:  # (N, K, H, W)
 
 
 def cell_centres(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (W,), (H,)
-    """The centres of the columns and of the rows, as parts of the map's width and height."""
+    """The centres of the columns and of the rows, as fractions of the map's width and height."""
     x, y = ((torch.arange(n, device=maps.device) + 0.5) / n for n in (maps.shape[3], maps.shape[2]))
     return x, y
 
 
 def mean_place(weights: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-    """The mean place of each map of weights that sum to 1, as a part of its width and height."""
+    """The centroid of each map of weights that sum to 1, as a fraction of its width and height."""
     x, y = cell_centres(weights)
     sums = (weights.sum(dim=2) * x).sum(dim=2), (weights.sum(dim=3) * y).sum(dim=2)  # @ would be rounded to bfloat16
     return torch.stack(sums, dim=2)
 
 
 def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-    """The mean place of each heatmap (N, K, H, W) after a softmax, as a part of its width and height.
+    """The centroid of the softmax of each heatmap (N, K, H, W), as a fraction of its width and height.
 
     0 is the left or upper edge, 1 the right or lower one (Sun et al., arXiv:1711.08229, equation 2).
     """
@@ -34,10 +34,10 @@ def soft_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
 
 
 def points_and_covariance(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 5)
-    """`soft_argmax` of each heatmap (N, K, H, W), and how wide it is about that place and in which direction.
+    """`soft_argmax` of each heatmap (N, K, H, W) and the covariance of its softmax about that point.
 
-    x, y, then the variances along x and y and their covariance, in parts of the picture's size: how far off the map
-    expects its answer. No variance is less than that of a thousandth of the picture.
+    x, y, then the variances along x and y and the covariance, in fractions of the image size (squared). 1e-6, the
+    square of a thousandth of the image, is added to both variances.
     """
     weights = probabilities(maps)
     points = mean_place(weights)
@@ -49,9 +49,9 @@ def points_and_covariance(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 5)
 
 
 def gaussian_heatmaps(points: torch.Tensor, size: int, sigma: float) -> torch.Tensor:  # (N, K, size, size)
-    """For every point a Gaussian about it, sigma in cells, that sums to 1 over its map.
+    """A Gaussian about every point, sigma in cells, normalised so that each map sums to 1.
 
-    A point outside the picture gives a map that leans against the nearest edge; it still sums to 1.
+    For a point outside the image the map has its maximum at the nearest edge and still sums to 1.
     """
     cells = points * size - 0.5  # centres of cells at whole numbers
     off = torch.arange(size, device=points.device) - cells[..., None]  # (N, K, 2, size)
@@ -60,7 +60,7 @@ def gaussian_heatmaps(points: torch.Tensor, size: int, sigma: float) -> torch.Te
 
 
 def hard_argmax(maps: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-    """The centre of every map's highest cell: never nearer to the truth than the grid allows."""
+    """The centre of every map's highest cell; its precision is limited by the grid."""
     height, width = maps.shape[2:]
     best = maps.flatten(2).argmax(dim=2)
     return torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], dim=2)

@@ -1,4 +1,4 @@
-"""How good keypoints are. Everywhere `predicted` and `true` are arrays (N, K, 2); errors are per face, (N,)."""
+"""Error measures. `predicted` and `true` are arrays (N, K, 2) everywhere; errors are per face, (N,)."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -7,7 +7,7 @@ from facial_keypoints.schemes import IBUG_68, Scheme
 
 
 def mse(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Mean squared error over all coordinates, in the units given (normalised: the training loss)."""
+    """Mean squared error over all coordinates, in squared input units (of normalised points: the training loss)."""
     return float(np.mean((predicted - true) ** 2))
 
 
@@ -23,9 +23,9 @@ def mae(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def box_error(predicted: np.ndarray, true: np.ndarray, boxes: np.ndarray, enlarged: float = 1.5) -> np.ndarray:  # (N,)
-    """The sum of |dx| + |dy| over the points, in widths and heights of the enlarged box (N, 4), per face.
+    """Per face, the sum over its points of |dx| / width + |dy| / height of the box (N, 4) enlarged by a factor.
 
-    It grows with the number of points; for 68 points and a box enlarged 1.5 times about 0.35 per percent of NME.
+    It grows with the number of points: for 68 points and a factor of 1.5 it is about 0.35 per percent of NME.
     """
     return (np.abs(predicted - true) / (enlarged * boxes[:, None, 2:])).sum(axis=(1, 2))
 
@@ -41,9 +41,9 @@ def mean_distance(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def ruler_length(true: np.ndarray, scheme: Scheme = IBUG_68) -> np.ndarray:  # (N,)
-    """The unit of `nme`: the distance of the scheme's ruler, by default of the outer eye corners, points 36 and 45.
+    """The length that `nme` divides by: between the scheme's ruler points, by default the outer eye corners 36 and 45.
 
-    Without a ruler it is `face_size`. Raises DataError for another number of points than the scheme's.
+    For a scheme without a ruler it is `face_size`. Raises DataError if the number of points is not the scheme's.
     """
     scheme.check(true)
     if scheme.ruler is None:
@@ -53,9 +53,9 @@ def ruler_length(true: np.ndarray, scheme: Scheme = IBUG_68) -> np.ndarray:  # (
 
 
 def nme(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -> np.ndarray:  # (N,)
-    """Normalised mean error: mean distance over the outer-eye-corner distance (Sagonas et al. 2013, section 4).
+    """Normalised mean error: mean distance divided by the outer-eye-corner distance (Sagonas et al. 2013, section 4).
 
-    The same in any units and under any similarity transform of both arrays. Other schemes: see `ruler_length`.
+    Invariant to units and to a similarity transform applied to both arrays. Other schemes: see `ruler_length`.
     """
     return distances(predicted, true).mean(axis=1) / ruler_length(true, scheme)
 
@@ -66,30 +66,30 @@ def face_size(keypoints: np.ndarray) -> np.ndarray:  # (N,)
 
 
 def shifted(keypoints: np.ndarray, shift: np.ndarray) -> np.ndarray:  # (N, K, 2)
-    """Keypoints (N, K, 2) moved right and down by a shift, (2,) or of each face (N, 2), in face sizes."""
+    """Keypoints (N, K, 2) moved right and down by a shift, (2,) or (N, 2) for each face, in units of `face_size`."""
     return keypoints + np.float32(shift).reshape(-1, 1, 2) * face_size(keypoints)[:, None, None]
 
 
 def nme_by_box(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:  # (N,)
-    """Mean distance over `face_size`: less sensitive to turned heads than NME."""
+    """Mean distance divided by `face_size`: less sensitive to head turn than NME."""
     return distances(predicted, true).mean(axis=1) / face_size(true)
 
 
 def failure_rate(errors: np.ndarray, threshold: float = 0.08) -> float:
-    """The part of the faces whose error is above the threshold."""
+    """The fraction of faces whose error is above the threshold."""
     return float(np.mean(errors > threshold))
 
 
 def error_curve(errors: np.ndarray, up_to: float = 0.08, steps: int = 801) -> tuple[np.ndarray, np.ndarray]:
-    """The cumulative error distribution (CED): thresholds, and the part of the faces at or below each."""
+    """The cumulative error distribution (CED): thresholds, and the fraction of faces at or below each."""
     thresholds = np.linspace(0, up_to, steps)
     return thresholds, np.searchsorted(np.sort(errors), thresholds, side="right") / len(errors)
 
 
 def auc(errors: np.ndarray, up_to: float = 0.08) -> float:
-    """Area under the error curve up to a threshold, as a part of the best possible area.
+    """Area under the error curve up to a threshold, as a fraction of the largest possible area.
 
-    In closed form: a face with error e below the threshold adds 1 - e / threshold.
+    In closed form: the mean over the faces of max(0, 1 - error / threshold).
     """
     return float(np.clip(1 - errors / up_to, 0, None).mean())
 
@@ -101,7 +101,7 @@ def errors_by_part(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBU
 
 
 def summary(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -> dict[str, float]:
-    """The row of a table: keypoints in pixels, errors in percent of `ruler_length`."""
+    """A table row for keypoints in pixels: errors in percent of `ruler_length`, and the mean distance in pixels."""
     errors = nme(predicted, true, scheme)
     return {
         "NME %": 100 * float(errors.mean()),
@@ -114,10 +114,10 @@ def summary(predicted: np.ndarray, true: np.ndarray, scheme: Scheme = IBUG_68) -
 
 
 def match_boxes(found: np.ndarray, true: np.ndarray, within: float = 0.5) -> np.ndarray:  # (T,) int
-    """For each true box (T, 4) the index of the found box (F, 4) that belongs to it, or -1 for a miss.
+    """For each true box (T, 4) the index of the found box (F, 4) that is matched to it, or -1 for a miss.
 
-    Boxes belong together when their centres are nearer than `within` of the true box's longer side; each found
-    box is used once, so that F minus the number of matches is the number of false boxes.
+    Boxes match if their centres are closer than `within` times the true box's longer side. Each found box is matched
+    at most once, so F minus the number of matches is the number of false positives.
     """
     match = np.full(len(true), -1)
     centres = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (true, found)]

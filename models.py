@@ -1,4 +1,4 @@
-"""Every network of the course and those that ship. A network takes (N, C, H, W) in [0, 1] and returns (N, K, 2)."""
+"""The networks of the coursework and the two that ship. Input (N, C, H, W) in [0, 1], output keypoints (N, K, 2)."""
 
 import torch
 from torch import nn
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
-            x = torch.relu(self.pool(conv(x)))  # the same as pool(relu(x)), a quarter of the work
+            x = torch.relu(self.pool(conv(x)))  # equals pool(relu(x)) and computes a quarter of the ReLUs
         x = self.dropout(torch.relu(self.fc1(x.flatten(1))))
         return self.fc2(x).view(-1, self.num_keypoints, 2)
 
@@ -77,8 +77,8 @@ class BatchNormNet(nn.Module):
 class PlainNet(nn.Module):
     """Padded convolutions with ReLU, the first `pools` followed by 2x2 pooling, then two fully connected layers.
 
-    size: (h, w) of the input, whose [0, 1] becomes [-0.5, 0.5] first; channels: of the convolutions;
-    hidden: between the fully connected layers.
+    size: (h, w) of the input, which is shifted from [0, 1] to [-0.5, 0.5] first; channels: output channels of each
+    convolution; hidden: width between the fully connected layers.
     """
 
     def __init__(self, size, channels, kernel_size: int, pools: int, hidden: int, num_keypoints: int):
@@ -99,13 +99,13 @@ class PlainNet(nn.Module):
         x = x - 0.5
         for number, conv in enumerate(self.convs):
             x = conv(x)
-            x = torch.relu(self.pool(x) if number < self.pools else x)  # pooling first is the same and cheaper
+            x = torch.relu(self.pool(x) if number < self.pools else x)  # pooling first gives the same result, cheaper
         x = torch.relu(self.fc1(x.flatten(1)))
         return self.fc2(x).view(-1, self.num_keypoints, 2)
 
 
 class NoseNet(PlainNet):
-    """One point on 1x60x80: 3 convolutions with pooling, 16, 32, 64 channels; a fourth, 64, comes without pooling."""
+    """One point from 1x60x80: 3 convolutions (16, 32, 64 channels) with pooling; layers=4 adds one of 64 without."""
 
     def __init__(self, layers: int = 3, kernel_size: int = 3):
         super().__init__((60, 80), (16, 32, 64, 64)[:layers], kernel_size, pools=3, hidden=128, num_keypoints=1)
@@ -113,7 +113,7 @@ class NoseNet(PlainNet):
 
 
 class FullFaceNet(PlainNet):
-    """58 points on 1x180x240: 5 convolutions with pooling, 16 to 256 channels."""
+    """58 points from 1x180x240: 5 convolutions with pooling, 16 to 256 channels."""
 
     def __init__(self, kernel_size: int = 3):
         super().__init__((180, 240), (16, 32, 64, 128, 256), kernel_size, pools=5, hidden=256, num_keypoints=58)
@@ -139,10 +139,10 @@ class ResidualBlock(nn.Module):
 
 
 class HeatmapNet(nn.Module):
-    """A small residual net that goes down to a sixteenth and back up to a quarter, one heatmap per point.
+    """A small residual encoder-decoder: down to 1/16 of the input size, back up to 1/4, one heatmap per point.
 
-    Keypoints are parts of the picture's width and height, see `soft_argmax`; any input size. Two shortcuts bring
-    the fine maps back in (Newell et al., arXiv:1603.06937, section 3.1).
+    Keypoints are fractions of the image's width and height, see `soft_argmax`; any input size works. Two skip
+    connections carry fine detail to the decoder (Newell et al., arXiv:1603.06937, section 3.1).
     """
 
     def __init__(self, num_keypoints: int = IBUG_68.num_points, width: int = 32):
@@ -175,26 +175,26 @@ class HeatmapNet(nn.Module):
 
 
 class SureNet(HeatmapNet):
-    """A HeatmapNet whose maps are the wider the less certain their answers are, see train.SpreadLoss.
+    """A HeatmapNet that also predicts its error: the width of each heatmap, trained by training.losses.SpreadLoss.
 
-    breadth: a map's standard deviation is `breadth` times the error that it predicts. Maps narrower than a cell draw
-    their answers to the middle of one (results/log.md, item 21). mirror_shift: see facial_keypoints.network.Expects.
-    In training it returns (N, K, 5), x, y and their covariance (see heatmaps.points_and_covariance); evaluated,
-    (N, K, 2) as all.
+    breadth: a map's standard deviation is `breadth` times the predicted error. Maps narrower than a cell pull the
+    keypoint towards the cell's centre (results/log.md, item 21). mirror_shift: see facial_keypoints.network.Expects.
+    In training mode it returns (N, K, 5), x, y and their covariance (see heatmaps.points_and_covariance); in
+    evaluation mode (N, K, 2), like every other network.
     """
 
     breadth = 1
     mirror_shift = None
 
     def points_and_covariance(self, x):
-        """(N, K, 5), in parts of the picture."""
+        """Keypoints and their predicted covariance, (N, K, 5), in fractions of the image size."""
         points, covariance = points_and_covariance(self.heatmaps(x)).split([2, 3], dim=2)
         return torch.cat([points, covariance / self.breadth**2], dim=2)
 
     def points_and_spread(self, x):
-        """Keypoints and their spread together, (N, K, 3), in parts of the picture.
+        """Keypoints and their spread, (N, K, 3), in fractions of the image size.
 
-        The spread is the standard deviation along an axis, both axes taken together.
+        The spread is the standard deviation along one axis: the square root of the mean of the two variances.
         """
         answer = self.points_and_covariance(x)
         return torch.cat([answer[..., :2], answer[..., 2:4].mean(dim=2, keepdim=True).sqrt()], dim=2)
@@ -206,8 +206,8 @@ class SureNet(HeatmapNet):
 class AccurateNet(SureNet):
     """The larger of the two networks that ship.
 
-    Its maps are narrow and draw answers to the middle of a cell, which is 4 pixels. Its answers are averaged with
-    those for the mirror image, which is moved by half a cell, so that the two err to different sides.
+    Its maps are narrow and pull keypoints towards the centres of their cells of 4 pixels. Predictions are averaged
+    with those for the mirror image, shifted by half a cell, so that the two errors point in different directions.
     """
 
     mirror_shift = 2
@@ -217,7 +217,7 @@ class AccurateNet(SureNet):
 
 
 class FastNet(SureNet):
-    """The smaller one, for one face in a millisecond on one core: it looks once, with maps that are broad."""
+    """The smaller one, about a millisecond a face on one core: broad maps, a single pass, no mirror image."""
 
     breadth = 3
 
@@ -225,15 +225,15 @@ class FastNet(SureNet):
         super().__init__(num_keypoints, width=16)
 
 
-# What weights files may hold, by name. A network keeps the arguments it was made with as attributes of the same names.
+# The networks that weights files may name. Each keeps its constructor arguments as attributes of the same names.
 NETWORKS = {net.__name__: net for net in (Net, BatchNormNet, NoseNet, FullFaceNet, HeatmapNet, AccurateNet, FastNet)}
 
 
 def initialize(model: nn.Module) -> nn.Module:
-    """He's start for ReLU networks (He et al., "Delving deep into rectifiers", arXiv:1502.01852, eq. 10).
+    """He initialisation for ReLU networks (He et al., "Delving deep into rectifiers", arXiv:1502.01852, eq. 10).
 
-    Every layer passes the spread of its input on, where torch's default start lets it die out on the way down:
-    then all faces look alike to the last layers. The `output_layer` starts near zero, at the middle of the picture.
+    It keeps the variance of the activations from layer to layer. With torch's default it shrinks at every layer, until
+    all faces look alike to the last ones. `output_layer` starts near zero, so that points start at the image's centre.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -245,5 +245,5 @@ def initialize(model: nn.Module) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""How a network is measured: the boxes that it is given and the statistics of one row of the tables."""
+"""The evaluation protocol: the boxes that a network is given, and the statistics of a table row."""
 
 import numpy as np
 
@@ -8,16 +8,15 @@ from facial_keypoints.pipeline import load_detector
 
 
 def boxes(test: HeldOut, kind: str) -> np.ndarray:  # (N, 4)
-    """Boxes of a kind: "exact", "jittered", or those of a detector that has this name; NaN where it missed a face."""
+    """Boxes of one kind: "exact", "jittered", or a detector's by its name, NaN for faces that it missed."""
     if kind == "exact":
         return test.exact_boxes()
     return jittered(test.exact_boxes()) if kind == "jittered" else detected(test, load_detector(kind))
 
 
 def jittered(boxes: np.ndarray, shift: float = 0.05, scale: float = 0.08, seed: int = 0) -> np.ndarray:  # (N, 4)
-    """Boxes as wrong as a detector's: centres off by N(0, shift) of the size per axis, sizes by exp(N(0, scale)).
-
-    Exact boxes give part of the answer away; this is what remains without them.
+    """Boxes with noise like a detector's: centres moved by N(0, shift) of the size per axis, sizes times
+    exp(N(0, scale)). Exact boxes would leak part of the answer.
     """
     rng = np.random.default_rng(seed)
     centres = boxes[:, :2] + boxes[:, 2:] * (0.5 + rng.normal(0, shift, (len(boxes), 2)))
@@ -39,7 +38,7 @@ def detected(test: HeldOut, detector) -> np.ndarray:  # (N, 4)
 
 
 def interval(errors: np.ndarray, groups: np.ndarray, repeats: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean error: a bootstrap over groups, since frames of one person go together.
+    """The 95 % confidence interval of the mean error, by a bootstrap over groups: frames of one person are correlated.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentiles).
     """
@@ -51,9 +50,10 @@ def interval(errors: np.ndarray, groups: np.ndarray, repeats: int = 2000, seed: 
 
 
 def table_row(predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, missed: int = 0) -> dict[str, float]:
-    """One row of the table: keypoints (N, 68, 2) in any units, the groups of these faces, how many were missed.
+    """One row of the table.
 
-    Errors are of the faces that were found; a missed face counts as a failure.
+    predicted, true: keypoints (N, 68, 2) of the faces found, in any units; groups: (N,), for `interval`; missed: faces
+    that the detector did not find. Errors are over the faces found; missed faces count as failures.
     """
     errors, found = metrics.nme(predicted, true), len(true) / (len(true) + missed)
     low, high = interval(errors, groups)

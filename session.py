@@ -1,4 +1,4 @@
-"""What the first cell of every notebook does: plot defaults, versions, the data and the size of the run."""
+"""The setup in the first cell of every notebook: plot defaults, versions, the data, full or quick run."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from training.device import best_device, has_fast_bfloat16, keep_freed_memory
 
 @dataclass(frozen=True)
 class Session:
-    """Where the data is and whose it is, whether QUICK=1 asks for minutes only, and where notebook 2's net goes."""
+    """The data folder and its kind, whether QUICK=1 asks for a short run, and the weights file of notebook 2."""
 
     data: Path
     kind: Kind
@@ -26,7 +26,7 @@ class Session:
 
 
 def start() -> Session:
-    """Set up a notebook and print what it runs on."""
+    """Set up a notebook; print versions, device and data."""
     set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
     plt.rcParams.update({"figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
     data = find_data()

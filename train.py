@@ -7,11 +7,11 @@ On your own pictures and points:
 
 python train.py fast --data FOLDER --scheme mine.toml --start saved_models/fast.pt
 
-FOLDER holds keypoints.csv and the pictures that it names: a header, then a name and x0, y0, x1, y1, ... in pixels in
-every row; a column called person may say who it is. The course's layout and the .asf files of IMM are read too.
-A fifth of the people, or without such a column of the pictures, is held out for validation.
-mine.toml says what the points are, see facial_keypoints/schemes.py; without it 68 points are those of 300-W, and for
-others mirror images are left out and errors are in percent of the box. --start goes on from trained weights.
+FOLDER holds pictures and keypoints.csv: a header row, then in every row a file name and x0, y0, x1, y1, ... in
+pixels; an optional column "person" says who is in the picture. The course's layout and IMM's .asf files work too.
+A fifth of the people (of the pictures, if there is no column "person") is held out for validation.
+mine.toml describes the points, see facial_keypoints/schemes.py. Without it, 68 points are taken for those of 300-W;
+any other number is trained without mirror images, with errors in percent of the box size. --start fine-tunes weights.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from training.weights import network_name, save_model, start_from
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
-# Of the optimiser, at least, on one's own data: with fresh weights, and going on from trained ones.
+# The least number of optimiser steps on one's own data: from scratch, and when fine-tuning.
 STEPS, STEPS_FROM_START = 3000, 1000
 
 
@@ -51,12 +51,12 @@ def run_recipe(
     start: Path | None = None,
     **more,
 ) -> tuple[nn.Module, pd.DataFrame]:
-    """Build and train the network of a recipe, stage by stage; `more` goes to `fit`. Returns it with its history.
+    """Build and train the network of a recipe, stage by stage; returns it with its training history.
 
-    The network has `.expects` of the recipe, as one of a weights file.
+    The network has the recipe's `.expects`, like one that load_model returns.
 
-    training: a data set, or several that are mixed; checkpoint: of the first stage, that of the second lies beside it;
-    start: weights to begin with.
+    training: a data set, or several that are mixed; checkpoint: where training is saved and resumed, see
+    training.checkpoints.stage_checkpoints; start: weights to start from; more: arguments of `fit`.
     """
     model, histories = recipe.build(seed), []
     if start:
@@ -64,7 +64,7 @@ def run_recipe(
     parts = training if isinstance(training, tuple) else (training,)
     paths = stage_checkpoints(recipe, checkpoint) if checkpoint else [None] * len(recipe.stages)
     if checkpoint and not paths[0].is_file():
-        delete_checkpoints(recipe, checkpoint)  # a second stage without its first continued another run
+        delete_checkpoints(recipe, checkpoint)  # without the first, that of the second stage is from another run
     for stage, path in zip(recipe.stages, paths, strict=True):
         data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
         held_out = validation and validation.with_transform(stage.transform)
@@ -85,10 +85,10 @@ def train_and_save(
     dtype=torch.float16,
     start: Path | None = None,
 ) -> nn.Module | None:
-    """run_recipe into a weights file, with its checkpoints beside it until that is written; None after Ctrl-C.
+    """`run_recipe`, then save the weights to `path`; returns None after Ctrl-C.
 
-    Half-trained weights never take the place of finished ones. Raises DataError, before it trains, for a network
-    that load_model would not know.
+    Checkpoints lie beside `path` and are deleted once the weights are written, so a weights file is always
+    finished. Raises DataError, before training, for a network that load_model would not know.
     """
     network_name(recipe.network())
     model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, start=start, progress=True)
@@ -100,7 +100,7 @@ def train_and_save(
 
 
 def default_output(args: argparse.Namespace) -> Path:
-    """saved_models/RECIPE.pt, which may be a file that ships; what else was asked for is added to the name."""
+    """saved_models/RECIPE.pt (for "fast" and "accurate" the shipped file); other options are added to the name."""
     parts = [
         args.recipe,
         args.data and args.data.resolve().name,
@@ -113,9 +113,9 @@ def default_output(args: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what: a recipe, training data (one data set or several), validation data, and what to measure.
+    """A training job: a recipe, training data (one data set or several), validation data and tests.
 
-    tests: data sets through the recipe's transform, by name.
+    tests: name -> data set with the recipe's transform, evaluated after training.
     """
 
     recipe: Recipe
@@ -125,7 +125,7 @@ class Job:
 
 
 def course_job(recipe: Recipe) -> Job:
-    """A recipe on the course's frames; one that ships, on 300-W too."""
+    """A recipe on the course's frames; the shipped recipes train on 300-W too."""
     data = find_data()
     print(f"data: {data.about}")
     if recipe.ships:
@@ -138,7 +138,7 @@ def course_job(recipe: Recipe) -> Job:
 
 
 def own_job(recipe: Recipe, folder: Path, scheme: Scheme | None, start: bool, epochs: int | None) -> Job:
-    """A recipe on one's own data: fitted to its points, and by default long enough for its number of pictures."""
+    """A recipe on one's own data, with its scheme; by default as many epochs as its number of pictures needs."""
     training, validation, test = own_data(folder, scheme, whole_frames=recipe.expects.margin is None)
     print(f"data: {folder}, {training.scheme.name}: {len(training)} faces to learn from, {len(validation)} held out")
     recipe = replace(recipe.fine_tuning() if start else recipe, ships=False).for_scheme(training.scheme)
@@ -148,7 +148,7 @@ def own_job(recipe: Recipe, folder: Path, scheme: Scheme | None, start: bool, ep
 
 
 def prepared(recipe: Recipe, tests: dict) -> dict:
-    """The same data sets through the recipe's transform."""
+    """The data sets with the recipe's transform."""
     return {name: data.with_transform(recipe.transform) for name, data in tests.items()}
 
 
@@ -160,15 +160,15 @@ def positive_integer(text: str) -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES, help="; ".join(f"{n}: {r}" for n, r in RECIPES.items()))
-    parser.add_argument("--epochs", type=positive_integer, help="in all, instead of the recipe's")
+    parser.add_argument("--epochs", type=positive_integer, help="total number, default: the recipe's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="weights file (default: in saved_models/, named after all this)")
+    parser.add_argument("--output", type=Path, help="weights file (default: saved_models/, named after the options)")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="your own pictures and keypoints")
-    parser.add_argument("--scheme", type=Path, metavar="FILE", help="what the points of --data are")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from on --data")
+    parser.add_argument("--scheme", type=Path, metavar="FILE", help="landmark scheme of --data, a TOML file")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to fine-tune on --data")
     args = parser.parse_args()
     if (args.scheme or args.start) and not args.data:
         parser.error("--scheme and --start need --data")
@@ -176,7 +176,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train a recipe, save the weights, measure them."""
+    """Train a recipe, save the weights, evaluate them."""
     args = arguments()
     keep_freed_memory()
     recipe, output = RECIPES[args.recipe], args.output or default_output(args)

@@ -1,4 +1,4 @@
-"""Every figure the notebooks draw. Ground truth is green, predictions magenta, boxes red, everywhere.
+"""The figures of the notebooks. Ground truth is always green, predictions magenta, boxes red.
 
 Functions return a closed matplotlib Figure: a notebook shows it as the cell's result, a script saves it.
 Keypoints are (K, 2) in pixels of the image they are drawn on.
@@ -17,7 +17,7 @@ import metrics
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.schemes import IBUG_68, Scheme
 
-TRUE, PREDICTED, BOX = "lime", "magenta", "red"  # those of facial_keypoints.drawing
+TRUE, PREDICTED, BOX = "lime", "magenta", "red"  # as in facial_keypoints.drawing
 
 
 def to_image(picture) -> np.ndarray:
@@ -28,9 +28,9 @@ def to_image(picture) -> np.ndarray:
 
 
 def show_images(pictures, true=None, predicted=None, titles=None, columns: int = 4, width: float = 10.0) -> Figure:
-    """A grid of pictures with ground truth (N, K, 2) in green and predictions in magenta, either may be None.
+    """A grid of pictures with ground truth (N, K, 2) in green and predictions in magenta; either may be None.
 
-    Pictures keep their own pixels: points outside the picture are cut off at its frame.
+    Axes end at the picture's border, so points outside it are not drawn.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
@@ -56,13 +56,13 @@ def _show_one(ax, picture, true, predicted, dot):
     height, width = image.shape[:2]
     for points, color in ((true, TRUE), (predicted, PREDICTED)):
         if points is not None:
-            size = dot if len(points) > 1 else 6 * dot  # a single point should not be missed
+            size = dot if len(points) > 1 else 6 * dot  # a single point is drawn larger
             ax.scatter(points[:, 0], points[:, 1], s=size, c=color, linewidths=0)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def mosaic(samples: list[dict], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of equal size put together to one photo: its RGB image and all keypoints (N, K, 2) in it."""
+    """Samples of equal size tiled into one RGB image; returns it with all keypoints (N, K, 2) in its pixels."""
     height, width = samples[0]["image"].shape[:2]
     rows = -(-len(samples) // columns)
     photo = np.zeros((rows * height, columns * width, 3), np.uint8)
@@ -75,7 +75,7 @@ def mosaic(samples: list[dict], columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def show_samples(samples: dict, width: float = 10.0) -> Figure:
-    """Samples side by side, with pixel axes, so that sizes can be read: {title: sample}."""
+    """Samples {title: sample} side by side, with axes in pixels that show their sizes."""
     figure, axes = plt.subplots(1, len(samples), figsize=(width, width / len(samples) * 1.3))
     for ax, (title, sample) in zip(np.atleast_1d(axes), samples.items(), strict=True):
         _show_one(ax, sample["image"], sample["keypoints"], None, 8)
@@ -86,10 +86,10 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
 
 
 def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, scheme: Scheme = IBUG_68) -> Figure:
-    """The face, its points joined to the scheme's contours and numbered from 0.
+    """A face with its points joined along the scheme's contours and numbered from 0.
 
-    Numbers stand outside of their contour, those of a contour within another one (the inner lips) inside of it.
-    Points that are on no contour are shown as well.
+    Numbers are placed outside their contour, for inner contours (the inner lips) inside. Points that are on no contour
+    are shown as well.
     """
     scheme.check(keypoints)
     contours = {name: list(points) for name, points in scheme.contours.items()}
@@ -122,7 +122,7 @@ def show_sizes(sizes: np.ndarray, eye_distances: np.ndarray) -> Figure:
 
 
 def show_lattice(image: np.ndarray, keypoints: np.ndarray, gaps: np.ndarray) -> Figure:
-    """One face with a line through every x value its labels have, and the gaps between such values everywhere."""
+    """One face with a line at each distinct x value of its labels, and a histogram of the gaps in all frames."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     _show_one(left, image, keypoints, None, 8)
     values = np.unique(keypoints[:, 0])
@@ -135,9 +135,9 @@ def show_lattice(image: np.ndarray, keypoints: np.ndarray, gaps: np.ndarray) -> 
 
 
 def show_loss_curves(histories: dict[str, pd.DataFrame], log: bool = False) -> Figure:
-    """Training and validation loss, and validation NME if all have it, per epoch: {name: history of train.fit}.
+    """Training and validation loss per epoch, and validation NME if all have it; {name: history of training.loop.fit}.
 
-    log: a logarithmic loss axis, shared by all, for long runs whose last epochs matter.
+    log: a logarithmic loss axis with shared limits, for long runs whose last epochs matter.
     """
     with_error = all("validation NME %" in history for history in histories.values())
     figure, axes = plt.subplots(1, len(histories) + with_error, figsize=(10, 3.2), squeeze=False)
@@ -185,7 +185,7 @@ def show_error_curves(errors: dict[str, np.ndarray], up_to: float = 0.4) -> Figu
 
 
 def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8, scheme: Scheme = IBUG_68) -> Figure:
-    """The faces with the largest errors, worst first, each with its NME; pictures is indexed like the points."""
+    """The faces with the largest NME, worst first, each with its NME; pictures[i] belongs to true[i]."""
     errors = metrics.nme(predicted, true, scheme)
     worst = np.argsort(-errors)[:count]
     titles = [f"{100 * errors[i]:.0f} %" for i in worst]
@@ -193,7 +193,7 @@ def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8
 
 
 def show_best_and_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 4) -> Figure:
-    """First row: the faces with the smallest mean distances; second: with the largest; each with its pixels."""
+    """Top row: the faces with the smallest mean distance; bottom row: the largest; distances in pixels as titles."""
     errors = metrics.distances(predicted, true).mean(axis=1)
     order = np.argsort(errors)
     picks = [*order[:count], *order[-count:]]
@@ -202,7 +202,7 @@ def show_best_and_worst(pictures, true: np.ndarray, predicted: np.ndarray, count
 
 
 def show_filters(weights: torch.Tensor, columns: int = 16) -> Figure:
-    """First input channel of convolution weights (out, in, k, k): dark is negative, bright positive."""
+    """The first input channel of convolution weights (out, in, k, k); dark is negative, bright positive."""
     kernels = weights.detach().cpu().float().numpy()[:, 0]
     limit = np.abs(kernels).max()
     rows = -(-len(kernels) // columns)
@@ -216,7 +216,7 @@ def show_filters(weights: torch.Tensor, columns: int = 16) -> Figure:
 
 
 def show_filtered(image: np.ndarray, kernels: np.ndarray, titles: list[str]) -> Figure:
-    """Each kernel (k, k) above what cv2.filter2D makes of a gray image (H, W) in [0, 1]; gray is zero."""
+    """Each kernel (k, k) above the response of cv2.filter2D on a gray image (H, W) in [0, 1]; mid-gray is zero."""
     figure, axes = plt.subplots(2, len(kernels), figsize=(10, 20 / len(kernels) * 1.1), squeeze=False)
     for (above, below), kernel, title in zip(axes.T, kernels, titles, strict=True):
         response = cv2.filter2D(image, cv2.CV_32F, kernel)
@@ -242,7 +242,7 @@ def show_feature_maps(maps: torch.Tensor, count: int = 16, columns: int = 8) -> 
 
 
 def show_numbered(images, keypoints: np.ndarray, titles: list[str], numbers=(0, 16, 17, 26, 36, 45, 48, 54)) -> Figure:
-    """Pictures in a row with ground truth (N, K, 2), of which some points carry their number."""
+    """Pictures in a row with ground truth (N, K, 2); the points in `numbers` are labelled with their number."""
     figure, axes = plt.subplots(1, len(images), figsize=(10, 10 / len(images) * 1.1), squeeze=False)
     for ax, image, points, title in zip(axes.ravel(), images, keypoints, titles, strict=True):
         _show_one(ax, image, points, None, 8)
@@ -284,7 +284,7 @@ def show_curves(panels: dict[str, dict[str, pd.Series]]) -> Figure:
 
 
 def _log_axis(ax):
-    """Errors fall by parts of themselves; ticks are plain numbers at 1, 2 and 5."""
+    """A logarithmic y axis with plain ticks at 1, 2, 5, 10, ..."""
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")

@@ -1,11 +1,10 @@
-"""What each choice in the recipe of the networks that ship is worth.
+"""Ablation: the effect of each choice in the recipe of the shipped networks.
 
     python -m benchmarks.ablation                         writes results/ablation.csv; half an hour on two cores
-    python -m benchmarks.ablation --rows "96 pixels"      this row only; the others stay as they are in the file
+    python -m benchmarks.ablation --rows "96 pixels"      this row only; other rows of the file are kept
 
-Each row is the recipe of the fast network with one thing changed: its first stage, 8 epochs, or what follows it.
-Nothing that is held out by the protocol is touched: a fifth of its training people and of its training photos is
-held out once more, to choose.
+Each row is the recipe of `fast` with one change, in its first stage (8 epochs) or in its second. The protocol's test
+data is not used: a fifth of its training people and of its training photos is held out once more for validation.
 """
 
 import argparse
@@ -34,14 +33,14 @@ from training.losses import SpreadLoss
 from transfer.networks import with_mirror_image
 from transforms import RandomAffine
 
-EPOCHS = 8  # of each stage; what ships has 30 and 20
+EPOCHS = 8  # per stage; the shipped networks were trained for 30 and 20
 RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS)
 SHIPS = replace(RECIPES["fast"], first=RECIPE, epochs=EPOCHS)
 COLORS = RECIPE.augmentations
 
 
 class RegressionNet(SureNet):
-    """The way down of FastNet, then a fully connected layer to the points in the place of the heatmaps."""
+    """The encoder of FastNet, then a fully connected layer to the points instead of heatmaps."""
 
     def __init__(self, num_keypoints: int = 68):
         super().__init__(num_keypoints, width=16)
@@ -55,9 +54,9 @@ class RegressionNet(SureNet):
 
 
 class SimCCNet(HeatmapNet):
-    """FastNet that reads x and y of each point apart, as classes: 256 places along each axis, half a pixel each.
+    """FastNet that classifies x and y of each point separately, into 256 bins of half a pixel along each axis.
 
-    In training it returns (N, K, 2, 256) before the softmax; evaluated, their mean places (N, K, 2).
+    In training mode it returns logits (N, K, 2, 256); in evaluation mode the expected positions (N, K, 2).
     Li et al., "SimCC: a simple coordinate classification perspective for human pose estimation", arXiv:2107.03332.
     """
 
@@ -73,7 +72,7 @@ class SimCCNet(HeatmapNet):
 
 
 def simcc_loss(predicted: torch.Tensor, true: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
-    """Kullback-Leibler divergence from Gaussians about the true points, sigma in places; mean over points and axes."""
+    """Kullback-Leibler divergence from Gaussians about the true points, sigma in bins; mean over points and axes."""
     places = predicted.shape[3]
     off = torch.arange(places, device=true.device) + 0.5 - places * true[..., None]
     target = torch.softmax(-(off**2) / (2 * sigma**2), dim=3)
@@ -81,22 +80,23 @@ def simcc_loss(predicted: torch.Tensor, true: torch.Tensor, sigma: float = 4.0) 
 
 
 def round_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """SpreadLoss of maps that are taken to be as wide in one direction as in another."""
+    """SpreadLoss with an isotropic covariance: the mean of both variances, no correlation."""
     variance = predicted[..., 2:4].mean(dim=2, keepdim=True)
     return SpreadLoss()(torch.cat([predicted[..., :2], variance, variance, 0 * variance], dim=2), true)
 
 
 class NarrowNet(FastNet):
-    """FastNet with maps as wide as they are uncertain, as AccurateNet has them."""
+    """FastNet with breadth 1, like AccurateNet: a map's standard deviation equals the predicted error."""
 
     breadth = 1
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: the recipe, what it trains on, how its network is used.
+    """One row: a recipe, its training data, and how its network is used.
 
-    course, photos: the labels of the course's frames, of 300-W are those published, in training and in measuring.
+    data: (frames, faces) -> training data; use: applied to the trained network; ema: decay of the weights' moving
+    average, 0 for none; course, photos: use the published labels of the course, of 300-W, for training and measuring.
     """
 
     recipe: Recipe = RECIPE
@@ -108,12 +108,12 @@ class Variant:
     photos: bool = False
 
     def trains(self) -> "Variant":
-        """The same training, whatever is done with its network afterwards."""
+        """The key of a training run: the variant without `use`, which only matters afterwards."""
         return replace(self, use=None)
 
 
 def published(faces: KeypointsDataset, asked: bool) -> KeypointsDataset:
-    """The faces, if asked with their labels as published."""
+    """The faces, with their labels as published if `asked`."""
     return faces.centred(-faces.label_shift) if asked else faces
 
 
@@ -128,13 +128,13 @@ def of_size(size: int) -> Recipe:
 
 
 def finished(*augmentations, size: int = SHIPS.expects.size, affine: RandomAffine | None = None) -> Recipe:
-    """The recipe and the finish that ships, with other crops."""
+    """The recipe and its second stage with other crops and augmentations."""
     affine = affine or RandomAffine()
     return replace(SHIPS, expects=in_parts(size), affine=affine, augmentations=augmentations)
 
 
 def whole_frames() -> Recipe:
-    """The recipe on whole frames, as the coursework has them, at the same input size."""
+    """The recipe on whole frames, as in the coursework, at the same input size."""
     return replace(RECIPE, expects=replace(RECIPE.expects, margin=None))
 
 
@@ -147,16 +147,16 @@ NARROW = replace(SHIPS, network=NarrowNet, first=replace(RECIPE, network=NarrowN
 
 VARIANTS = {
     "whole frames, no crop (course frames only)": Variant(whole_frames(), frames_only),
-    "without augmentation but the crop": Variant(replace(RECIPE, affine=None, augmentations=())),
+    "face crop, no augmentation": Variant(replace(RECIPE, affine=None, augmentations=())),
     "without colours, blur, noise, occlusion": Variant(replace(RECIPE, augmentations=())),
     "no mirror images": Variant(not_mirrored()),
-    "labels of the course as they are": Variant(course=True),
-    "labels of 300-W as they are": Variant(photos=True),
+    "course labels as published": Variant(course=True),
+    "300-W labels as published": Variant(photos=True),
     "without 300-W": Variant(data=frames_only),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
     "one spread for all directions": Variant(replace(RECIPE, loss=round_loss)),
-    "maps as wide as they are uncertain, not three times": Variant(replace(RECIPE, network=NarrowNet)),
+    "narrow maps (breadth 1, not 3)": Variant(replace(RECIPE, network=NarrowNet)),
     "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "96 pixels": Variant(of_size(96)),
     "with EMA of the weights, 0.998": Variant(ema=0.998),
@@ -166,19 +166,19 @@ VARIANTS = {
     "the recipe, mirror averaged": Variant(use=with_mirror_image),
     "8 epochs more": Variant(finished(*COLORS, size=128, affine=AFFINE)),
     "8 epochs of milder geometry, without colours, blur, noise, occlusion": Variant(finished(size=128)),
-    "the same, crops of 160 pixels: the finish that ships": Variant(SHIPS),
-    "the finish that ships, seed 1": Variant(SHIPS, seed=1),
-    "the finish that ships, seed 2": Variant(SHIPS, seed=2),
-    "the finish that ships, mirror averaged": Variant(SHIPS, use=with_mirror_image),
-    "the finish that ships, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
-    "the finish that ships, narrow maps": Variant(NARROW),
+    "the same, crops of 160 pixels: the shipped finish": Variant(SHIPS),
+    "the shipped finish, seed 1": Variant(SHIPS, seed=1),
+    "the shipped finish, seed 2": Variant(SHIPS, seed=2),
+    "the shipped finish, mirror averaged": Variant(SHIPS, use=with_mirror_image),
+    "the shipped finish, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
+    "the shipped finish, narrow maps": Variant(NARROW),
     "the same, mirror averaged": Variant(NARROW, use=with_mirror_image),
     "the same, the mirror image half a cell off": Variant(NARROW, use=partial(with_mirror_image, shift=2)),
 }
 
 
 def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
-    """The network of one row, trained; `done` keeps what was trained before."""
+    """The trained network of one row; `done` caches networks, since rows share trainings."""
     if variant.trains() in done:
         return done[variant.trains()]
     recipe = variant.recipe
@@ -198,9 +198,8 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
-    """NME on both validation sets, in exact and in jittered boxes.
-
-    Of whole frames only what they can answer: no photos of 300-W.
+    """NME on both validation sets, in exact and in jittered boxes; networks of whole frames only on people, since
+    the photos of 300-W are no frames.
     """
     row = {"parameters": count_parameters(model)}
     if variant.recipe.expects.margin is None:
@@ -213,7 +212,7 @@ def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> di
 
 
 def main() -> None:
-    """Train every row, measure, write."""
+    """Train and measure every row, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     args = parser.parse_args()

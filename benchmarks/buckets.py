@@ -1,10 +1,9 @@
-"""Where the networks that ship are weak, and whether they know it: the error by head turn, sharpness and light, and
-the rank correlation of confidence and error.
+"""The errors of the shipped networks by head turn, sharpness and light, and how well their confidence predicts errors.
 
     python -m benchmarks.buckets                 writes results/buckets.csv and results/confidence.csv
-    python -m benchmarks.buckets --splits all    the tests of this training only; the others stay as they are
+    python -m benchmarks.buckets --splits all    the tests of this split only; other rows are kept
 
-The networks of benchmarks/compare.py, exact boxes: unseen people and held-out 300-W photos.
+It measures the networks of benchmarks/compare.py on their tests, in exact boxes.
 """
 
 import argparse
@@ -32,16 +31,16 @@ YAW = (0, 15, 30, 90)  # degrees
 
 
 def yaw(faces: KeypointsDataset) -> np.ndarray:  # (N,)
-    """How far each head is turned to a side, in degrees, by its labels."""
+    """The absolute yaw of each head, in degrees, from its labels."""
     samples = faces.with_transform(None)
     return np.array([abs(head_pose(sample["keypoints"], sample["image"].shape).yaw) for sample in samples])
 
 
 def conditions(test: HeldOut) -> pd.DataFrame:
-    """For every face: |yaw| of its true points in degrees, sharpness (variance of the Laplacian of a 128-pixel crop
-    of equal contrast) and light (mean gray of the crop)."""
+    """For every face: |yaw| of its true points in degrees, sharpness (variance of the Laplacian of a 128-pixel crop,
+    divided by its contrast) and light (mean gray of the crop)."""
     rows = [{"yaw": degrees} for part in test.parts for degrees in yaw(part)]
-    crops = test.crops(test.exact_boxes(), SMALL_CROP)  # whatever the networks see: the buckets must not change
+    crops = test.crops(test.exact_boxes(), SMALL_CROP)  # the same for every network
     for row, crop in zip(rows, crops, strict=True):
         face = crop["image"][0].numpy()
         row["light"] = 255 * float(face.mean())
@@ -50,7 +49,7 @@ def conditions(test: HeldOut) -> pd.DataFrame:
 
 
 def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which faces are in which bucket: steps of yaw, and the lowest quarter, the middle and the highest quarter."""
+    """A mask of faces for each bucket: ranges of yaw, the lowest and the highest quarter of sharpness and of light."""
     masks = {"all faces": np.ones(len(table), bool)}
     for low, high in zip(YAW, YAW[1:], strict=False):
         masks[f"turned by {low} to {high} degrees"] = table["yaw"].between(low, high, inclusive="left").to_numpy()
@@ -62,7 +61,7 @@ def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predicted and true points (N, K, 2) and the spread (N, K), in parts of the crop."""
+    """Predicted and true points (N, K, 2) and the spread (N, K), in fractions of the crop size."""
     network, located, true = TorchNetwork(model), [], []
     for batch in DataLoader(dataset, 64):
         located.append(mirror_averaged(network.locate, batch["image"].numpy(), network.expects))
@@ -72,10 +71,10 @@ def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
-    """Spearman's correlations of expected and true error, and how often a point is as good as the network says."""
+    """Calibration: Spearman's correlations of predicted and true errors, and accuracy by confidence."""
     relative = metrics.distances(predicted, true) / metrics.ruler_length(true)[:, None]
-    expected = spread / metrics.ruler_length(predicted)[:, None]  # in the error's unit, by what the network sees
-    box = 1 / 1.5  # the box's longer side, as a part of the crop
+    expected = spread / metrics.ruler_length(predicted)[:, None]  # relative to the predicted eye distance
+    box = 1 / 1.5  # the box's longer side, as a fraction of the crop
     sure = confidence(spread / box)
     right = metrics.distances(predicted, true) < 0.05 * box
     return {

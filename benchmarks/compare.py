@@ -1,9 +1,9 @@
-"""Every row of the README's table: trained where it is not yet, measured by the protocol, written to results/.
+"""Every row of the README's table: train what is not trained yet, measure by the protocol, write to results/.
 
-    python -m benchmarks.compare                       everything; a day on two cores, resumed where it stopped
-    python -m benchmarks.compare --rows fast accurate  these rows; what is trained already is only measured
+    python -m benchmarks.compare                       everything; a day on two cores, can be interrupted and resumed
+    python -m benchmarks.compare --rows fast accurate  these rows; trained networks are only measured
 
-Needs the real data and `pip install -r benchmarks/requirements.txt`. Trained answers are kept in build/compare/.
+Needs the real data and `pip install -r benchmarks/requirements.txt`. Trained networks are kept in build/compare/.
 """
 
 import argparse
@@ -43,10 +43,11 @@ BOXES = (*WITHOUT_DETECTOR, *DETECTORS)
 
 @dataclass(frozen=True)
 class Answer:
-    """One row: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2).
+    """One row of the table: `ask` takes a test and boxes and returns predicted and true keypoints (N, 68, 2).
 
-    model: the network, if pipeline.FacePipeline can use it, as it does end to end;
-    looks_twice: it does so in boxes of all kinds, and the network's second look is the answer.
+    sees_boxes: False for networks of whole frames; model: the network, if FacePipeline can run it; then a detector's
+    boxes are measured end to end, through the pipeline; looks_twice: exact and jittered boxes are measured through the
+    pipeline too, with its second pass.
     """
 
     ask: Callable[[HeldOut, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -56,9 +57,9 @@ class Answer:
 
 
 def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Module:
-    """The network of a recipe, trained on this split, from its file if it is there; what ships is of split "all".
+    """The network of a recipe trained on this split, loaded if it exists; for split "all" the shipped weights.
 
-    Raises DataError where a network that ships would be measured on photos that it learned from.
+    Raises DataError if a shipped network would be measured on photos that it was trained on.
     """
     recipe, stem = RECIPES[name], name
     if epochs:
@@ -68,25 +69,25 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
         check_not_learned(split)
     path = (SAVED_MODELS if ships else BUILD / split.name) / f"{stem}.pt"
     if not path.is_file() and train_and_save(recipe, path, split.faces(recipe)) is None:
-        raise SystemExit(1)  # Ctrl-C; fit has said how far it came
+        raise SystemExit(1)  # Ctrl-C; fit has printed how many epochs are done
     return load_model(path)
 
 
 def network(name: str, split: Split, epochs: int | None = None) -> Answer:
-    """What the network of a recipe answers."""
+    """The answers of a recipe's network."""
     model, transform = trained(name, split, epochs), RECIPES[name].transform
     sees_boxes = RECIPES[name].expects.margin is not None
     return Answer(lambda test, boxes: predict(model, test.crops(boxes, transform)), sees_boxes, sees_boxes and model)
 
 
 def second_look(name: str, split: Split) -> Answer:
-    """What the pipeline makes of the network of a recipe: the tight box of its first answer gives the second crop."""
+    """A recipe's network with the pipeline's second pass, on the tight box of its first keypoints."""
     return replace(network(name, split), looks_twice=True)
 
 
 def end_to_end(model: torch.nn.Module, test: HeldOut, boxes: np.ndarray) -> tuple:
-    """What the pipeline makes of boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2),
-    and which of the N faces these are: not those whose box is NaN and those that it does not take for a face."""
+    """The pipeline's answers in boxes (N, 4): predicted and true keypoints in photo pixels (F, 68, 2), and a mask (N,)
+    of these faces; faces whose box is NaN or that the pipeline rejects are left out."""
     pipeline, predicted, true, hit = FacePipeline(TorchNetwork(model), "haar"), [], [], np.zeros(len(boxes), bool)
     photos = ConcatDataset([part.with_transform(None) for part in test.parts])
     for number in np.flatnonzero(np.isfinite(boxes).all(axis=1)):
@@ -111,9 +112,9 @@ def mean_face(split: Split) -> Answer:
 
 
 def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, list[int], np.ndarray]:
-    """What dlib sees of a sample: a gray crop, left, top, right, bottom of the box in it, and the points in it.
+    """dlib's input for a sample: a gray crop, the box (left, top, right, bottom) and the points in its pixels.
 
-    The crop is large, since dlib rounds all of them to whole pixels.
+    The crop is large because dlib rounds coordinates to whole pixels.
     """
     box = sample.get("box", tight_box(sample["keypoints"]))
     matrix = crop_matrix(box, size, margin=0.5)
@@ -124,7 +125,7 @@ def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, list[int], np
 
 
 def train_trees(split: Split, path: Path) -> None:
-    """Train dlib's regression trees on this split in exact boxes: dlib's settings, with five starts of each face."""
+    """Train dlib's regression trees on this split in exact boxes: dlib's defaults, but an oversampling of five."""
     import dlib  # of benchmarks/requirements.txt; only this row needs it
 
     options = dlib.shape_predictor_training_options()
@@ -175,9 +176,9 @@ ROWS = {
 
 
 def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[dict]]:
-    """One answer's rows of the table, and of the error curves, for every test and kind of boxes.
+    """The rows of one answer, for the table and for the error curves, for every test and kind of boxes.
 
-    The table has two rows for each: on labels with their constant shift taken out, and on labels as published.
+    The table has two rows for each: on labels with their constant offset removed ("centred") and "as published".
     """
     answer, rows, curves = ROWS[name](split), [], []
     for (test_name, kind), found in boxes_of.items():
@@ -203,7 +204,7 @@ def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[d
 
 
 def write(rows: list[dict], curves: list[dict]) -> None:
-    """The table and the error curves; rows measured before and not now stay in the files."""
+    """Write the table and the error curves; other rows in the files are kept."""
     keys = ["answer", "test", "boxes"]
     table = pd.DataFrame(rows).round(3).assign(measured=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     merge_rows(table, RESULTS / "comparison.csv", [*keys, "labels"], ROWS)
@@ -211,7 +212,7 @@ def write(rows: list[dict], curves: list[dict]) -> None:
 
 
 def main() -> None:
-    """Train what is missing, measure, write."""
+    """Train missing networks, measure, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--boxes", nargs="+", choices=BOXES, default=list(BOXES))

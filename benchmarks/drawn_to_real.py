@@ -1,9 +1,9 @@
-"""How far drawn faces alone carry a net towards real ones.
+"""How well a network that is trained on drawn faces alone does on real ones.
 
     python -m benchmarks.drawn_to_real       writes results/drawn_to_real.csv; needs the real data; five minutes
 
-The recipe "face-crops" is trained on drawn faces only and measured on the 770 labelled real test frames with
-exact boxes, beside the mean face: that of the drawn faces and that of the real training frames.
+The recipe "face-crops" is trained on drawn faces only and tested on the 770 labelled real test frames with exact
+boxes, beside two baselines: the mean drawn face and the mean face of the real training frames.
 """
 
 import tempfile

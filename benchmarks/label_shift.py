@@ -1,19 +1,19 @@
-"""Where labels lie beside the points: LABEL_SHIFT of data_sets/course.py and of data_sets/ibug_300w.py, measured.
+"""Measure constant offsets of the labels: LABEL_SHIFT of data_sets/course.py and of data_sets/ibug_300w.py.
 
     python -m benchmarks.label_shift        needs the real data; ten minutes on two cores
 
 Networks are trained on hand-labelled faces of 300-W alone, labels as published, each without a quarter of the photos.
-They see mirror images half of the time, and their answers are averaged with those for the mirror image, so that they
-prefer neither left nor right. Up and down they learn from the labels.
+Half of their training faces are mirrored, and predictions are averaged with those for the mirror image, so they have
+no left-right bias. A vertical offset they learn from the labels.
 
-results/first_pixel.csv: they are asked about the photos that were kept from them. The mean of label minus answer, in
-pixels of the picture and in percent of the face's size, by part of the face, by source, and for cut-outs that were
-scaled (to a longer side of 384 pixels) and that were not.
-results/first_pixel_trends.csv: what that offset depends on. A part that is constant in pixels weighs more, in percent,
-on small faces; an offset along the picture's axes turns against a face that is tilted. Both can tell an offset in y
-from a habit that the networks have learned, if less surely.
-results/label_shift.csv: one of them is asked about the course's training frames. The mean of label minus answer, in
-percent of the face's size, beside half of the pitch of the lattice that the labels lie on.
+results/first_pixel.csv: the mean of label minus prediction on the photos that each network was not trained on, in
+pixels of the picture and in percent of the face size, by part of the face, by source, and for cut-outs that were
+scaled (to a longer side of 384 pixels) and unscaled ones.
+results/first_pixel_trends.csv: what that offset depends on. An offset that is constant in pixels is larger, in
+percent, on small faces; an offset along the image axes rotates relative to a tilted face. Both can separate a vertical
+offset of the labels from a learned one, though with less certainty.
+results/label_shift.csv: the mean of label minus prediction of one of these networks on the course's training frames,
+in percent of the face size, beside half the pitch of the lattice that the labels lie on.
 """
 
 from dataclasses import replace
@@ -40,14 +40,14 @@ from transfer.networks import with_mirror_image
 from transforms import RandomAffine
 
 FOLDS, EPOCHS = 4, 12
-LONGEST_SIDE = 384  # of cut-outs that were scaled
-TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # so far that nobody can tell how the photo was tilted
+LONGEST_SIDE = 384  # pixels, of scaled cut-outs
+TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # strong enough to hide the photo's own tilt
 RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS, affine=TURNED)
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
 
 
 def folds(photos: np.ndarray) -> np.ndarray:  # (N,) int
-    """Which fold each face is in: photos, and those that are the same under another name, stay together."""
+    """The fold of each face; faces of one photo, also under another name (`twins`), share a fold."""
     same = {name: min(names) for names in twins() for name in names}
     groups = np.array([same.get(photo, photo) for photo in photos])
     names, member = np.unique(groups, return_inverse=True)
@@ -55,7 +55,7 @@ def folds(photos: np.ndarray) -> np.ndarray:  # (N,) int
 
 
 def offsets(cuts: FaceCuts) -> tuple[np.ndarray, nn.Module]:
-    """Published labels minus answers of networks that did not see the photo, (N, 68, 2) in face sizes; one network."""
+    """Labels minus cross-validated predictions, (N, 68, 2) in face sizes; and the last of the networks."""
     off, fold = np.empty((len(cuts), IBUG_68.num_points, 2)), folds(cuts.photos)
     for number in range(FOLDS):
         model, _ = run_recipe(RECIPE, cuts.subset(np.flatnonzero(fold != number)), seed=number, progress=True)
@@ -65,13 +65,13 @@ def offsets(cuts: FaceCuts) -> tuple[np.ndarray, nn.Module]:
 
 
 def relative_offsets(model, faces) -> np.ndarray:  # (N, 68, 2)
-    """Labels minus answers, in face sizes."""
+    """Labels minus predictions, in face sizes."""
     predicted, labels = predict(model, faces.with_transform(SMALL_CROP))
     return (labels - predicted) / metrics.face_size(labels)[:, None, None]
 
 
 def was_scaled(cuts: FaceCuts) -> np.ndarray:  # (N,) bool
-    """Which faces are of pictures with a longer side of LONGEST_SIDE pixels."""
+    """Whether each face's picture has a longer side of LONGEST_SIDE pixels."""
     return np.array([max(Image.open(cuts.root_dir / cuts.names[i]).size) == LONGEST_SIDE for i in cuts.indices])
 
 
@@ -89,7 +89,7 @@ def first_pixel(off: np.ndarray, sizes: np.ndarray, scaled: np.ndarray, sources:
 
 
 def offset_row(off: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
-    """Mean and standard error over the faces of their offsets (N, K, 2), in face sizes."""
+    """The mean over the faces of offsets (N, K, 2), in face sizes, and its standard error."""
     row = {"faces": len(off), "size, pixels": sizes.mean()}
     for axis, name in enumerate(("right", "down")):
         own = off[..., axis].mean(axis=1)
@@ -100,7 +100,7 @@ def offset_row(off: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
 
 
 def fitted(columns: list[np.ndarray], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares of values on columns, and standard errors that allow for unequal noise (White, 1980)."""
+    """Least squares of values on columns, with heteroscedasticity-consistent standard errors (White, 1980)."""
     matrix = np.stack(columns, axis=1)
     inverse = np.linalg.inv(matrix.T @ matrix)
     found = inverse @ matrix.T @ values
@@ -109,7 +109,7 @@ def fitted(columns: list[np.ndarray], values: np.ndarray) -> tuple[np.ndarray, n
 
 
 def trends(off: np.ndarray, sizes: np.ndarray, tilt: np.ndarray) -> pd.DataFrame:
-    """What the offset (N, 68, 2) depends on: the face's size in pixels, and how far it is tilted (N,) in radians."""
+    """How the offset (N, 68, 2) depends on the face's size in pixels and on its tilt (N,) in radians."""
     mean, rows = off.mean(axis=1), {}
     for axis, name in enumerate(("right", "down")):
         found, error = fitted([1 / sizes, np.full(len(sizes), 0.01)], mean[:, axis])
@@ -122,14 +122,14 @@ def trends(off: np.ndarray, sizes: np.ndarray, tilt: np.ndarray) -> pd.DataFrame
 
 
 def lattice_pitch(keypoints: np.ndarray) -> float:
-    """The pitch, as a part of the face's size, on which one face's coordinates (K, 2) agree best."""
+    """The pitch, as a fraction of the face size, of the lattice that fits one face's coordinates (K, 2) best."""
     size = metrics.face_size(keypoints[None])[0]
     agreement = [np.abs(np.exp(2j * np.pi * keypoints / (pitch * size)).mean(axis=0)).sum() for pitch in PITCHES]
     return float(PITCHES[np.argmax(agreement)])
 
 
 def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
-    """Labels of the course minus answers, by parts of the face."""
+    """The course's labels minus predictions, by part of the face."""
     off = 100 * relative_offsets(model, frames)
     rows = {part: off[:, list(points)].mean(axis=(0, 1)) for part, points in IBUG_68.parts.items()}
     rows["all 68 points"] = off.mean(axis=(0, 1))
@@ -140,7 +140,7 @@ def course_shift(model, frames: FacialKeypointsDataset) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Train, ask, write the tables."""
+    """Train the networks, measure the offsets, write the tables."""
     keep_freed_memory()
     data = find_data()
     frames = FacialKeypointsDataset(

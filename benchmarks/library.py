@@ -1,4 +1,4 @@
-"""What it costs to use the library: its size, its installation, the first photo and those after it.
+"""The cost of the library: wheel size, installation time, import time, and time per photo.
 
     python -m benchmarks.library        writes results/library.csv; a minute or two, needs a package index
 
@@ -48,9 +48,9 @@ print(imported, first, *(1000 * sorted(times[name])[len(times[name]) // 2] for n
 
 
 def use(python: Path, network: str, photo: Path) -> np.ndarray:
-    """Seconds to import and, from the start of the process, to the first photo's faces; ms a photo and a face.
+    """Seconds to import; seconds from process start to the first photo's faces; ms per photo and per face.
 
-    Medians over fresh processes.
+    Each is the median over REPEATS fresh processes.
     """
     rows = []
     for _ in range(REPEATS):
@@ -64,7 +64,7 @@ def use(python: Path, network: str, photo: Path) -> np.ndarray:
 
 
 def measure(folder: Path) -> list[dict]:
-    """A row for each network that ships."""
+    """A row for each shipped network."""
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
     (wheel,) = folder.glob("*.whl")
     photo, python = folder / "photo.png", folder / "venv" / "bin" / "python"

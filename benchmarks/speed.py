@@ -1,10 +1,9 @@
-"""Milliseconds a face: the networks that ship, one face at a time on one core, beside dlib's trees in the same run.
+"""Milliseconds per face of the shipped networks and of dlib's trees, one face at a time on one core.
 
     python -m benchmarks.speed        writes results/speed.csv; pip install -r benchmarks/requirements.txt first
 
-Each through torch and through ONNX Runtime; the time is that of the network alone, from a crop to its points, with the
-mirror image for the network that looks at it. The trees are those of benchmarks/compare.py, on a crop of the size that
-they are given there.
+Networks are timed in torch and in ONNX Runtime, from crop to points, mirror averaging included for `accurate`. The
+trees are those of benchmarks/compare.py, on a crop of the same size as there.
 """
 
 import platform

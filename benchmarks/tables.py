@@ -1,4 +1,4 @@
-"""Where results are written, and rows that replace their older selves."""
+"""The results folder, and merging new rows into a CSV file."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ RESULTS = ROOT / "results"
 
 
 def merge_rows(table: pd.DataFrame, path: Path, keys: list[str], order=()) -> None:
-    """Put rows into a CSV file in the place of those with the same keys, sorted by the first key as in `order`."""
+    """Write rows to a CSV file, replacing rows with the same keys, sorted by the first key as in `order`."""
     parts = [pd.read_csv(path), table] if path.is_file() else [table]
     records = [record for part in parts for record in part.to_dict("records")]
-    rows = {tuple(record[key] for key in keys): record for record in records}  # a row stays where its key was first
+    rows = {tuple(record[key] for key in keys): record for record in records}  # new rows replace old ones in place
     places = {name: place for place, name in enumerate(order)}
     table = pd.DataFrame(sorted(rows.values(), key=lambda record: places.get(record[keys[0]], 0)))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""Images per second of training: the coursework's way against ours, the same net and batch, in one process.
+"""Training speed in images per second, the coursework's loop against ours: same network, batch size and process.
 
     python -m benchmarks.training            writes results/training_speed.csv; two minutes
 
 The course's way, as in its published notebooks: every sample is read from disk and transformed in float64 each
-time, default memory layout, float32 arithmetic, a plain loop. Ours: train.fit on frames that were decoded once,
-channels_last, bfloat16 where the machine has it, freed memory kept for the next batch.
+time, default memory layout, float32 arithmetic, a plain loop. Ours: training.loop.fit on frames decoded once,
+channels_last, bfloat16 where the hardware supports it, freed memory kept for the next batch.
 """
 
 import os
@@ -75,13 +75,13 @@ def course_way(root: Path) -> float:
 
 
 def our_way(root: Path) -> tuple[float, float]:
-    """Seconds of decoding, and of the fastest of three epochs of OUR_IMAGES without their validation."""
+    """Seconds to decode OUR_IMAGES, and for the fastest of three epochs on them (validation costs next to nothing)."""
     frames = FacialKeypointsDataset(root / "training_frames_keypoints.csv", root / "training", in_memory=True)
     frames = frames.subset(range(OUR_IMAGES)).with_transform(WHOLE_FRAME_TRAINING)
     start = time.perf_counter()
     frames.load_into_memory()
     decoding = time.perf_counter() - start
-    one = frames.subset(range(1))  # a validation set that costs nothing
+    one = frames.subset(range(1))  # a validation set of one image, which takes no time
     history = fit(Net(), frames, one, lr=1e-4, epochs=3, batch_size=BATCH_SIZE)
     return decoding, history["seconds"].min()
 

@@ -1,4 +1,4 @@
-"""One of notebook 6's networks trained for longer; its row goes to results/.
+"""Train one of notebook 6's networks for longer and add its row to results/ibug_longer.csv.
 
 python -m benchmarks.transfer_longer resnet18 20
 """

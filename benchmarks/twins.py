@@ -1,9 +1,9 @@
-"""Photos that 300-W holds more than once under different names: faces that look the same, point by point.
+"""Find photos that 300-W holds more than once under different names, by comparing the faces' pixels.
 
     python -m benchmarks.twins        prints the lines of data_sets/ibug_300w_twins.txt
 
-Every face is cut out by its labels; two cuts whose gray values correlate by more than SAME show one photo, or two
-taken a moment apart. On 300-W no two faces of different people come near it.
+Every face is cut out by its labels; two cuts whose gray values correlate by more than SAME are from the same photo, or
+from two taken moments apart. Faces of different people in 300-W stay far below that.
 """
 
 import cv2
@@ -18,7 +18,7 @@ SAME = 0.92
 
 
 def cuts(faces: IbugFaces, size: int = 48) -> np.ndarray:  # (N, size * size)
-    """The gray cut of every face, with mean 0 and length 1."""
+    """The gray values of every face, shifted to mean 0 and scaled to norm 1."""
     rows = []
     for sample in tqdm(faces.with_transform(None), leave=False):
         matrix = crop_matrix(tight_box(sample["keypoints"]), size, margin=0.1)
@@ -28,7 +28,7 @@ def cuts(faces: IbugFaces, size: int = 48) -> np.ndarray:  # (N, size * size)
 
 
 def main() -> None:
-    """Find and print them."""
+    """Find and print the groups of equal photos."""
     faces = load_ibug()[0]
     faces = faces.subset(np.flatnonzero(~faces.mirrored))
     rows, photos = cuts(faces), faces.photos

@@ -1,1 +1,1 @@
-"""Every data set, where it is found, and what of it is learned from and measured on."""
+"""The data sets: where they are found, how they are read, and how they are split into training and test."""

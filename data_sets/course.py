@@ -6,16 +6,16 @@ from data_load import FacialKeypointsDataset, person_of_frame, person_split
 from data_sets.find import Kind, kind_of
 from facial_keypoints.schemes import Scheme
 
-# The course's labels lie this part of the face's size (the square root of its box's area) to the right of the points
-# and below them: half a cell of their lattice. Measured by benchmarks/label_shift.py.
+# The offset of the course's labels, to the right and down, as a fraction of the face size (the square root of the
+# box's area): half a cell of their lattice. Measured by benchmarks/label_shift.py.
 LABEL_SHIFT = 0.016
 
 
 def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
-    """The course's frames with the labels' constant shift (LABEL_SHIFT) taken out.
+    """The course's frames with the constant offset of the labels (LABEL_SHIFT) removed.
 
-    A network made the labels, on a lattice of 3.2 % of the face, and they lie half a cell off. Unless that is
-    undone, mirror images have it to the other side, and no network can know which side is asked for.
+    A network made the labels, on a lattice of 3.2 % of the face size, and they are half a cell off. In a mirror image
+    that offset would point to the other side, so a network trained with mirror images could not learn it.
     """
     return frames.centred((LABEL_SHIFT, LABEL_SHIFT))
 
@@ -23,7 +23,7 @@ def centre_labels(frames: FacialKeypointsDataset) -> FacialKeypointsDataset:
 def course_frames(root: Path, scheme: Scheme | None = None) -> list[FacialKeypointsDataset]:
     """Training frames and labelled test frames of a folder in the course's layout, decoded once.
 
-    Labels of the published frames are centred; drawn faces and one's own data stay as they are.
+    Labels of the published frames are centred; those of drawn faces and of one's own data are left unchanged.
     scheme: see data_load.KeypointsDataset.
     """
     kind = kind_of(root)

@@ -24,7 +24,7 @@ class Entry:
 
 
 class _XmlReader:
-    """Collects faces while expat walks through the file, so that every error can name its line."""
+    """Collects the faces in expat's callbacks, so that every error can name its line."""
 
     def __init__(self, path):
         self.path, self.file, self.entry, self.entries = path, None, None, []
@@ -86,7 +86,7 @@ class _XmlReader:
 def read_dlib_xml(path: str | Path) -> list[Entry]:
     """The faces of an XML file of dlib's, in order; a picture with several boxes gives several faces.
 
-    Raises DataError that names file and line for what is not XML, and for a bad box or part, or a wrong count.
+    Raises DataError that names file and line for invalid XML, a bad box or part, or a wrong number of parts.
     """
     reader = _XmlReader(path)
     try:

@@ -1,7 +1,7 @@
 """Drawn faces with exact 68-point keypoints, in the layout of the course data: the embedded data set.
 
-A Person (head shape, skin, hair, clothes) and a Scene (pose, expression, light, camera) come from separate
-seeds. The 3D points of facial_keypoints.pose.FACE_3D are reshaped and moved, projected, and everything is painted
+A Person (head shape, skin, hair, clothes) and a Scene (pose, expression, light, camera) are drawn from separate
+seeds. The 3D points of facial_keypoints.pose.FACE_3D are deformed, posed and projected, and the picture is painted
 from the projected points (face_drawing/), so the keypoints are exact by construction.
 
     python -m data_sets.drawn_faces DEST
@@ -40,13 +40,13 @@ FACE_WIDTH = (0.30, 0.58)  # of the frame's width
 
 FRAME_SIDES = (100, 300)  # pixels
 
-CANVAS_SIDE = 400  # pictures are painted about this large, then reduced
+CANVAS_SIDE = 400  # pixels; pictures are painted about this large, then downsampled
 
-MARKER = "synthetic.json"  # says how a data set was made, so that a second call can leave it alone
+MARKER = "synthetic.json"  # records how a data set was made, so that an identical call need not write it again
 
 
 def place(face: Face, width: float, height: float, rng) -> None:
-    """Choose unit and offset so that the keypoints' box has its share of the canvas, off-centre (in place)."""
+    """Choose scale and position of the face on the canvas at random, roughly centred (sets face.unit, face.offset)."""
     low, high = face.points.min(0), face.points.max(0)
     span = high - low
     face.unit = min(rng.uniform(*FACE_WIDTH) * width / span[0], 0.72 * height / span[1])
@@ -122,7 +122,7 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
 
 
 def recipe(**parameters) -> str:
-    """What a data set depends on: its parameters and the code that draws."""
+    """What a drawn data set depends on, as text: its parameters and a hash of the drawing code."""
     here = Path(__file__)
     modules = [here, Path(pose.__file__), *sorted(here.with_name("face_drawing").glob("*.py"))]
     code = b"".join(module.read_bytes() for module in modules)
@@ -130,10 +130,10 @@ def recipe(**parameters) -> str:
 
 
 def write_once(root, wanted: str, write) -> Path:
-    """Let `write(folder)` fill the folder root, whole or not at all, unless it holds what `wanted` says already.
+    """Fill the folder root by `write(folder)`, atomically, unless it holds the data set that `wanted` describes.
 
-    Of several processes that do so at once, all use the folder of the first. An older drawn data set is replaced;
-    raises FileExistsError for any other folder that is not empty.
+    If several processes do so at once, all use the folder of the first one. An older drawn data set is replaced;
+    raises FileExistsError for any other non-empty folder.
     """
     root = Path(root)
     if holds(root, wanted):
@@ -158,7 +158,7 @@ def holds(root: Path, wanted: str) -> bool:
 
 
 def put_in_place(work: Path, root: Path, wanted: str) -> None:
-    """Rename the folder `work` to root, unless another process was faster with the same; replace an older one."""
+    """Rename the folder `work` to root, unless another process did so first; replace an older data set."""
     while not holds(root, wanted):
         try:
             work.rename(root)

@@ -1,4 +1,4 @@
-"""Faces cut out once and kept in memory."""
+"""Face crops that are cut out once and kept in memory."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +13,12 @@ THREADS = min(16, os.cpu_count() or 1)
 
 
 class FaceCuts(IbugFaces):
-    """Faces cut out once, with room around them, and kept in memory: whole photos would not fit.
+    """Faces cut out once, with a margin, and kept in memory, where whole photos would not fit.
 
     A cut is size x size pixels around the box with `margin` of its longer side added on every side; samples are
-    those of `faces`, in pixels of the cut. `photo_keypoints` and `photo_boxes` are still those of the photos.
-    At 300 pixels and margin 0.5 the box is as large as in a 224-pixel crop of 1.5 boxes (270 kB a face).
-    Each of at most 16 threads holds one photo at a time: 16 take 1.5 GB while they cut photos of six megapixels.
+    those of `faces`, in pixels of the cut. `photo_keypoints` and `photo_boxes` are in pixels of the photos.
+    With 300 pixels and margin 0.5 the box has the same size as in a 224-pixel crop of 1.5 boxes (270 kB per face).
+    At most 16 threads hold one photo each: 1.5 GB for 16 photos of six megapixels.
     """
 
     def __init__(self, faces: IbugFaces, size: int = 300, margin: float = 0.5):
@@ -36,7 +36,7 @@ class FaceCuts(IbugFaces):
         def cut(position):
             return warp(photos[position]["image"], matrices[position], (size, size))
 
-        with ThreadPoolExecutor(THREADS) as pool:  # a photo is gone before its thread decodes the next one
+        with ThreadPoolExecutor(THREADS) as pool:  # each thread frees its photo before it decodes the next
             self.images = dict(enumerate(pool.map(cut, range(len(faces)))))
 
 

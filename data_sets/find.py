@@ -1,4 +1,4 @@
-"""Where the data is: the published frames, one's own, or drawn faces in their place."""
+"""Finding the data: the published frames, one's own, or drawn faces as a substitute."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Kind(Enum):
-    """Whose pictures these are: everything that depends on it asks for this, never for a sentence."""
+    """Whose pictures a data set holds: published, drawn by this project, or the user's own."""
 
     PUBLISHED = "published"
     DRAWN = "drawn"
@@ -28,7 +28,7 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Where a data set lies, what kind it is, and one line about it for people."""
+    """The folder of a data set, its kind, and a line that describes it."""
 
     path: Path
     kind: Kind
@@ -36,9 +36,9 @@ class DataFolder:
 
 
 def find_data() -> DataFolder:
-    """The course's data: KEYPOINTS_DATA, else data/, else drawn faces (made in build/).
+    """The course's data: in KEYPOINTS_DATA if set, else in data/ if it exists, else drawn faces (written to build/).
 
-    Raises DataError when KEYPOINTS_DATA is set to a folder that holds no data in the published layout.
+    Raises DataError if KEYPOINTS_DATA is set to a folder without data in the published layout.
     """
     asked = os.environ.get("KEYPOINTS_DATA")
     folder = Path(asked) if asked else ROOT / "data"
@@ -53,7 +53,7 @@ def find_data() -> DataFolder:
 
 
 def kind_of(folder: Path) -> Kind:
-    """Whose frames a folder in the course's layout holds; the course's are known by the names in their CSV file."""
+    """The kind of a folder in the course's layout; published frames are recognised by their CSV file."""
     if (folder / MARKER).is_file():
         return Kind.DRAWN
     rows = (folder / "training_frames_keypoints.csv").read_bytes().splitlines()
@@ -62,6 +62,6 @@ def kind_of(folder: Path) -> Kind:
 
 
 def find_folder(name: str) -> Path | None:
-    """The folder of an optional data set below KEYPOINTS_DATA or data/; None when it is not there."""
+    """The folder of an optional data set below KEYPOINTS_DATA or data/; None if there is none."""
     folder = Path(os.environ.get("KEYPOINTS_DATA") or ROOT / "data") / name
     return folder if folder.is_dir() else None

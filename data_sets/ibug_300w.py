@@ -1,6 +1,6 @@
-"""300-W faces in dlib's layout, and drawn faces in their place.
+"""300-W faces in dlib's layout, with drawn faces as a substitute.
 
-Whatever is said of 300-W here, numbers and names, is of 2012 cut-outs of three of its sources (AFW, HELEN, LFPW).
+All numbers and names given for 300-W here refer to 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 import re
@@ -23,45 +23,45 @@ TRAINING_XML = "labels_ibug_300W_train.xml"
 
 TEST_XML = "labels_ibug_300W_test_parsed.xml"  # the coursework's: boxes without points
 
-# How far to the right of the points and below them the labels lie, in pixels of the cut-outs. Measured on photos kept
-# from the network (benchmarks/label_shift.py): 0.94 +- 0.04 to the right, in every part of the face, on cut-outs that
-# were scaled as on others; AFW 1.3, HELEN and LFPW 0.9. The cause is not known. Height cannot be measured like that,
-# since a network learns it from the labels; indirect estimates are 0.8 +- 0.2 down. So y is as published.
+# The offset (right, down) of the labels from the points, in pixels of the cut-outs. Measured on photos that a network
+# was not trained on (benchmarks/label_shift.py): 0.94 +- 0.04 to the right, in every part of the face, on scaled and
+# unscaled cut-outs alike; AFW 1.3, HELEN and LFPW 0.9. The cause is not known. An offset down cannot be measured this
+# way, since a network learns it from the labels; indirect estimates are 0.8 +- 0.2. So y is left as published.
 LABEL_SHIFT = (1, 0)
 
 
 def photo_of(file: str) -> str:
-    """The photo that a picture comes from, so that everything cut out of it can stay on one side of a split.
+    """The photo that a picture was cut from, so that a split can keep all its faces on one side.
 
-    `afw/134212_1_mirror.jpg` is a mirrored copy of face 1 in photo 134212, which AFW repeats for each of its
-    faces: both give `134212`. LFPW's `image_0042` has four digits, a photo's number and not a face's; since it
-    numbers its test photos from 1 again, pictures in a folder `testset` give `testset/image_0042`.
+    `afw/134212_1_mirror.jpg`, the mirrored copy of face 1 in photo 134212, gives `134212`: AFW repeats a photo for
+    each of its faces. Four digits, as in LFPW's `image_0042`, are a photo's number, not a face's. LFPW numbers its
+    test photos from 1 again, so pictures in a folder `testset` give `testset/image_0042`.
     """
     photo = re.sub(r"_\d{1,2}$", "", Path(file).stem.removesuffix("_mirror"))
     return f"testset/{photo}" if "testset" in Path(file).parts else photo
 
 
 def listed(file: str) -> list[list[str]]:
-    """The names in each line of one of the text files beside this module, without its comments."""
+    """The names in each line of a text file beside this module; lines with # are comments."""
     lines = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()
     return [line.split() for line in lines if not line.startswith("#")]
 
 
 def held_out_photos() -> set[str]:
-    """The photos that networks are measured on and never learn from, as `photo_of` names them."""
+    """The photos that are held out for testing, as `photo_of` names them."""
     return {name for line in listed("ibug_300w_held_out.txt") for name in line}
 
 
 def twins() -> list[set[str]]:
-    """Names of one and the same photo, as `photo_of` gives them (found by benchmarks/twins.py)."""
+    """Groups of names (as `photo_of` gives them) of the same photo, found by benchmarks/twins.py."""
     return [set(line) for line in listed("ibug_300w_twins.txt")]
 
 
 class IbugFaces(KeypointsDataset):
     """The faces of one of dlib's XML files; a sample is a whole picture with the box and the points of one face.
 
-    'box' is what the file says: a detector's box in the published XML (points may lie outside), the tight box of
-    the points, in whole pixels, in files that were made so. In a test file 'keypoints' is empty, (0, 2).
+    'box' is the one in the file: in the published XML a detector's (points may lie outside), in other files the
+    tight box of the points in whole pixels. In a test file 'keypoints' is empty, (0, 2).
     Raises DataError that names the XML file and the line for a bad entry or a missing or unreadable picture.
     """
 
@@ -87,9 +87,9 @@ class IbugFaces(KeypointsDataset):
 
 
 def centre_labels(faces: IbugFaces) -> IbugFaces:
-    """Faces of 300-W without the labels' constant shift along x (LABEL_SHIFT), to the left in mirrored copies.
+    """Faces of 300-W with the constant label offset along x (LABEL_SHIFT; reversed in mirrored copies) removed.
 
-    Their y is as published. `label_shift` of the faces says what was taken out.
+    y is left as published. The data set's `label_shift` is the offset that was removed.
     """
     shift = LABEL_SHIFT / face_size(faces.keypoints)[:, None]
     shift[faces.indices[faces.mirrored], 0] *= -1
@@ -97,10 +97,10 @@ def centre_labels(faces: IbugFaces) -> IbugFaces:
 
 
 def split_photos(faces: IbugFaces, fraction: float = 0.2) -> tuple[IbugFaces, IbugFaces]:
-    """Faces to learn from, mirrored copies too, and faces to measure on, no photo on both sides.
+    """Training faces, mirrored copies included, and test faces; no photo is in both.
 
-    Photos of 300-W are held out by their names in ibug_300w_held_out.txt, whichever of them are there; of other faces,
-    where none is named there, a seeded `fraction`. Photos that are learned from under another name are not measured.
+    Photos of 300-W that ibug_300w_held_out.txt names are held out; of a data set that has none of them, a seeded
+    `fraction`. Held-out photos that are in the training part under another name (`twins`) are left out of the test.
     """
     held_out = np.isin(faces.photos, list(held_out_photos()))
     if not held_out.any():
@@ -111,19 +111,19 @@ def split_photos(faces: IbugFaces, fraction: float = 0.2) -> tuple[IbugFaces, Ib
 
 
 def drawn_xml(folder: Path) -> Path:
-    """Drawn faces (drawn_faces.py) in dlib's layout: the XML file in their folder, written if it is not there."""
+    """The XML file in dlib's layout for a folder of drawn faces (drawn_faces.py); written if it does not exist."""
     xml_file = folder / TRAINING_XML
     if not xml_file.exists():
         frames = FacialKeypointsDataset(folder / "training_frames_keypoints.csv", folder / "training")
         boxes = [tight_box(keypoints) for keypoints in frames.keypoints]
-        part = folder / f".{uuid4().hex[:8]}.part"  # of this process alone
+        part = folder / f".{uuid4().hex[:8]}.part"  # a name that no other process uses
         write_dlib_xml(part, [f"training/{name}" for name in frames.names], frames.keypoints, boxes)
         part.replace(xml_file)
     return xml_file
 
 
 def find_ibug() -> DataFolder:
-    """The folder of 300-W below KEYPOINTS_DATA or data/, else drawn faces in its place (made in build/)."""
+    """The folder of 300-W below KEYPOINTS_DATA or data/, else drawn faces as a substitute (written to build/)."""
     folder = find_folder(FOLDER)
     if folder:
         return DataFolder(folder, Kind.PUBLISHED, "faces of 300-W")
@@ -132,7 +132,7 @@ def find_ibug() -> DataFolder:
 
 
 def load_ibug() -> tuple[IbugFaces, str]:
-    """The labelled faces of `find_ibug` and one line about them."""
+    """The labelled faces of `find_ibug`, and a line that describes them."""
     found = find_ibug()
     if found.kind is Kind.DRAWN:
         faces = IbugFaces(drawn_xml(found.path))

@@ -1,4 +1,4 @@
-"""The IMM Face Database: 240 photos of 40 people with 58 points each, as published; drawn faces in its place.
+"""The IMM Face Database: 240 photos of 40 people with 58 points each, with drawn faces as a substitute.
 
 Stegmann, Ersboell, Larsen, "FAME: a flexible appearance modelling environment", IEEE Transactions on Medical
 Imaging 22(10), 2003. `PP-Vg.jpg` is view V (1-6) of person PP, g for gender; the `.asf` file beside it holds the
@@ -84,12 +84,12 @@ def to_58(keypoints: np.ndarray) -> np.ndarray:  # (58, 2)
 
 
 def relative_to_image(size: tuple) -> Normalize:
-    """Keypoints as parts of a picture of size (h, w): 0 is its left or upper edge, 1 the right or lower one."""
+    """Keypoints as fractions of an image of size (h, w): 0 is the left or upper edge, 1 the right or lower one."""
     return Normalize(-0.5, np.array(size[::-1], np.float32))
 
 
 def read_asf(path: str | Path) -> np.ndarray:  # (58, 2)
-    """The points of an `.asf` file, x and y as parts of the picture's width and height.
+    """The points of an `.asf` file, x and y as fractions of the image's width and height.
 
     The file holds a count, then a line per point (path, type, x, y, number, its two neighbours; some files add
     three more numbers), then the picture's name; lines with # are comments. Raises DataError with file and line.
@@ -129,9 +129,9 @@ def _read_point(path, line, fields, index):
 class ImmFaces(KeypointsDataset):
     """The photos of a folder of `.asf` files, each beside its `.jpg`, with 58 keypoints.
 
-    A relative coordinate x becomes pixel x * width, as the database's description says. (All x * width of the
-    published files are half a pixel above a lattice of 640/992 pixels: people clicked on pictures enlarged 1.55
-    times, so half a pixel more or less is finer than the labels are.) Gray photos come out as RGB like the others.
+    A relative coordinate x is pixel x * width, as the database's description says. (In the published files all
+    x * width lie on a lattice of 640/992 pixels, offset by half a pixel: people clicked on photos enlarged 1.55 times,
+    so half a pixel is below the precision of the labels.) Gray photos are returned as RGB like the others.
     Raises DataError that names file and line for a bad `.asf`, and the file for a missing or unreadable photo.
     """
 
@@ -154,7 +154,7 @@ class ImmFaces(KeypointsDataset):
 
     @property
     def views(self) -> np.ndarray:  # (N,) int
-        """Which of the six views (VIEWS) each photo is."""
+        """The view (1 to 6, see VIEWS) of each photo."""
         return np.array([int(self.names[index].split("-")[1][0]) for index in self.indices])
 
     def only(self, points: list[int]) -> "ImmFaces":
@@ -179,18 +179,18 @@ def _picture_size(path):
 
 
 def find_imm() -> DataFolder:
-    """The folder of photos: imm_face_db/ below KEYPOINTS_DATA or data/, else drawn faces in its place."""
+    """The folder of photos: imm_face_db/ below KEYPOINTS_DATA or data/, else drawn faces as a substitute."""
     folder = find_folder(FOLDER)
     if folder:
         return DataFolder(folder, Kind.PUBLISHED, f"IMM Face Database ({FOLDER}/)")
-    # one photo a person: a full run of notebook 5 stays minutes-short without the real photos
+    # one photo per person, so that notebook 5 takes only minutes on drawn faces
     drawn = write_drawn(ROOT / "build" / f"drawn_{FOLDER}", views=1)
     about = f"drawn faces with 58 points, since there is no {FOLDER}/ folder (`make data` says where to get it)"
     return DataFolder(drawn, Kind.DRAWN, about)
 
 
 def write_drawn(root, people: int = 40, views: int = 6, size: tuple = (240, 320), seed: int = 0) -> Path:
-    """Write drawn faces in the published layout and return root; a folder of the same call is left alone.
+    """Write drawn faces in the published layout and return root; nothing is done if an identical call has written it.
 
     Every person has `views` photos of size (h, w); persons 2 to 4 have gray ones, as in the database.
     """
@@ -216,7 +216,7 @@ def _draw_photo(folder, who, view, size, seed):
 
 
 def write_asf(path: Path, relative: np.ndarray) -> None:
-    """Write points (58, 2) in parts of width and height as an `.asf` file."""
+    """Write points (58, 2), in fractions of the image's width and height, as an `.asf` file."""
     lines = ["# AAM Shape File", "", "# number of model points", str(len(relative)), "", "# model points"]
     lines.append("# format: <path#> <type> <x rel.> <y rel.> <point#> <connects from> <connects to>")
     for number, (x, y) in enumerate(relative):

@@ -13,13 +13,13 @@ from transforms import FaceCrop
 def own_data(
     folder: Path, scheme: Scheme | None = None, whole_frames: bool = False
 ) -> tuple[KeypointsDataset, KeypointsDataset, KeypointsDataset | None]:
-    """Training and validation data, and test data or None, of a folder in one of three layouts.
+    """Training, validation and test data (None if there is none) of a folder in one of three layouts.
 
-    It holds `keypoints.csv` (see data_load.read_keypoints) and the pictures that it names; or the course's layout,
-    with test frames; or `.asf` files with their pictures, as IMM does. A seeded fifth of the people is held out for
-    validation; without a column `person` there is another one in each picture. Unless the network sees whole frames,
-    faces are cut out with room around them, so that photos of any size can be kept in memory.
-    Raises DataError for another folder, what cannot be read, points of another scheme, and one person alone.
+    `keypoints.csv` (see data_load.read_keypoints) and the pictures that it names; or the course's layout, with test
+    frames; or `.asf` files with their pictures, like IMM. A seeded fifth of the people is held out for validation;
+    without a column `person` every picture counts as another person. Unless the network takes whole frames, faces are
+    cut out with a margin, so that photos of any size fit in memory. Raises DataError for a folder in another layout,
+    unreadable files, points that do not fit the scheme, and pictures of a single person.
     """
     everyone, test = _read(folder, scheme)
     if not whole_frames:

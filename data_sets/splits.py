@@ -1,4 +1,4 @@
-"""What networks learn from and what they are measured on."""
+"""The training and test data of the evaluation protocol."""
 
 import copy
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ HELD_OUT = 0.2  # of the people, and of the 300-W photos
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Faces to measure on: data sets, and who is in each picture (or which photo it is), for the bootstrap."""
+    """Test faces: data sets, and the person (or photo) of each face, which groups the bootstrap."""
 
     parts: tuple[KeypointsDataset, ...]
     groups: np.ndarray
@@ -30,7 +30,7 @@ class HeldOut:
 
     @property
     def label_shift(self) -> np.ndarray:  # (N, 2)
-        """How far each face's labels as published lie from those here, see `metrics.shifted`."""
+        """The offset of each face's published labels from the labels here, in the units of `metrics.shifted`."""
         return np.concatenate([part.label_shift[part.indices] for part in self.parts])
 
     def exact_boxes(self) -> np.ndarray:  # (N, 4)
@@ -38,7 +38,7 @@ class HeldOut:
         return np.stack([tight_box(part.keypoints[i]) for part in self.parts for i in part.indices])
 
     def crops(self, boxes: np.ndarray, transform) -> Dataset:
-        """The faces in these boxes through a transform; faces whose box is NaN are left out."""
+        """The faces with these boxes and a transform; faces whose box is NaN are left out."""
         sizes = np.cumsum([len(part) for part in self.parts])[:-1]
         return ConcatDataset(
             [
@@ -50,9 +50,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Split:
-    """What a network of this split may learn from, and what it is measured on.
+    """Training data and tests that do not overlap.
 
-    training: frames of the course, then faces of 300-W; about: one line on where the latter are from.
+    training: frames of the course, then faces of 300-W; about: a line that describes the latter.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Split:
     tests: dict[str, HeldOut]
 
     def faces(self, recipe) -> tuple[KeypointsDataset, ...]:
-        """What a recipe trains on: the course's frames and, if it ships, 300-W's faces too.
+        """The training data of a recipe: the course's frames and, for the shipped recipes, the faces of 300-W.
 
-        Those come twice an epoch: each is another person, where the course has three frames of every video.
+        Those are used twice per epoch: each is another person, while the course has three frames of every video.
         """
         frames, faces = self.training
         return (frames, faces, faces) if recipe.ships else (frames,)
@@ -78,11 +78,11 @@ def with_boxes(faces: KeypointsDataset, boxes: np.ndarray) -> KeypointsDataset:
 
 
 def splits(root: Path) -> list[Split]:
-    """The two trainings of the protocol and what each is measured on.
+    """The two splits of the protocol.
 
-    "all": every training frame of the course and four fifths of the 300-W photos, measured on the course's 770
-    test frames ("official") and on the other fifth of 300-W; the weights that ship are of this training.
-    "unseen": less a fifth of the people, measured on all their frames, of both files.
+    "all": trained on every training frame of the course and four fifths of the 300-W photos, tested on the course's
+    770 labelled test frames ("official") and the other fifth of 300-W; the shipped weights are from this split.
+    "unseen": trained without a fifth of the people, tested on all frames of these, from both CSV files.
     """
     frames, test = course_frames(root)
     faces, about = load_ibug()
@@ -107,7 +107,7 @@ def real_splits(data: DataFolder) -> list[Split]:
 
 
 def check_not_learned(split: Split) -> None:
-    """Raises DataError where a test holds photos of 300-W from which the weights that ship learned."""
+    """Raises DataError if the 300-W test holds photos that the shipped weights were trained on."""
     learned = sorted(set(split.tests["300-W"].groups) - held_out_photos())
     if learned:
         raise DataError(
@@ -117,7 +117,7 @@ def check_not_learned(split: Split) -> None:
 
 
 def training_faces(faces: IbugFaces) -> FaceCuts:
-    """Faces of 300-W cut out for training, without their file's boxes and mirrored copies: training makes its own."""
+    """Faces of 300-W cut out for training, without the file's boxes and mirrored copies: training uses its own."""
     cuts = FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size=256)
     cuts.boxes = None
     return cuts

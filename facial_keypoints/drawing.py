@@ -12,7 +12,7 @@ AXIS_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x red, y green, z blue
 
 
 def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
-    """A copy of the image the pose was found in (see images.as_rgb), with arrows from the tip of the nose.
+    """A copy of the image (see images.as_rgb) with the head's axes as arrows from the tip of the nose.
 
     Red: to the person's left, which is the right of the picture; green: down; blue: out of the nose.
     """
@@ -27,7 +27,7 @@ def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
 
 
 def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: tuple = PREDICTED) -> np.ndarray:
-    """A copy of an RGB uint8 image with dots whose size follows the face's."""
+    """A copy of an RGB uint8 image with the keypoints as dots, sized in proportion to the face."""
     drawn = np.ascontiguousarray(image).copy()
     radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
     for x, y in keypoints:  # 4 fractional bits place a dot between pixels

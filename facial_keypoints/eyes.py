@@ -5,7 +5,7 @@ import numpy as np
 from facial_keypoints.schemes import check_68
 
 # Eye aspect ratios of the 2012 hand-labelled 300-W training faces: median 0.33, 4 % lie below 0.15. By eye,
-# nearly all under 0.12 are shut or cast down, nearly all over 0.18 are open, and laughter lies between.
+# nearly all below 0.12 are shut or look down, nearly all above 0.18 are open, and laughing eyes lie between.
 EYES_CLOSED_BELOW = 0.15
 
 
@@ -13,7 +13,7 @@ def eye_openness(keypoints: np.ndarray) -> tuple[float, float]:  # the person's 
     """The eye aspect ratio of each eye of keypoints (68, 2): mean height of the lids over width.
 
     Soukupova and Cech, "Real-Time Eye Blink Detection using Facial Landmarks", CVWW 2016, equation 1. Open
-    about 0.3, closed near 0 (EYES_CLOSED_BELOW), at any size and tilt; 0 where the corners coincide.
+    about 0.3, closed near 0 (EYES_CLOSED_BELOW), at any size and tilt; 0 if the corners coincide.
     """
 
     def ratio(eye):

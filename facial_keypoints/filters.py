@@ -12,7 +12,7 @@ from facial_keypoints.images import as_rgb
 from facial_keypoints.schemes import IBUG_68, check_68
 from facial_keypoints.shipped import shipped
 
-# Where the pictures of tools/draw_artwork.py sit on a face, in their own pixels; names as in `face_points`.
+# Anchor points of each picture of tools/draw_artwork.py, in its pixels; named as in `face_points`.
 ANCHORS = {
     "sunglasses": {"right eye": (165, 108), "left eye": (435, 108), "nose bridge": (300, 95)},
     "moustache": {"nose base": (300, 30), "right mouth corner": (110, 160), "left mouth corner": (490, 160)},
@@ -25,7 +25,7 @@ HAT_LIFT, HAT_BACK, BRIDGE_DEPTH = 0.38, 0.2, 0.36
 
 
 def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4)
-    """The picture "sunglasses", "moustache" or "hat", or that at any path, as RGBA.
+    """The picture "sunglasses", "moustache" or "hat", or an image file by its path, as RGBA.
 
     Raises FileNotFoundError for a missing file, ValueError for one that is no picture or has no alpha.
     """
@@ -42,11 +42,11 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
 
 
 def overlay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A copy of `image` with `artwork` laid over it where `matrix` puts it; what leaves the frame is cut off.
+    """A copy of `image` with `artwork`, warped by `matrix`, blended over it; what lies outside the image is cut off.
 
     image: see images.as_rgb; artwork: RGBA uint8 (h, w, 4); matrix: (2, 3), artwork to image pixels.
-    Warped with colours multiplied by alpha, so that those of transparent pixels cannot bleed into the edges,
-    then blended by "over" (Porter and Duff, "Compositing digital images", SIGGRAPH 1984).
+    It is warped with premultiplied alpha, so that the colours of transparent pixels do not bleed into the edges, and
+    blended with the "over" operator (Porter and Duff, "Compositing digital images", SIGGRAPH 1984).
     """
     result = as_rgb(image).copy()
     _lay(result, artwork, matrix)
@@ -54,7 +54,7 @@ def overlay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> np.nd
 
 
 def _lay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> None:
-    """Lay artwork over the image itself."""
+    """Blend artwork over the image, in place."""
     left, top, right, bottom = _touched(artwork.shape, matrix, image.shape)
     if left >= right or top >= bottom or np.linalg.det(matrix[:, :2]) == 0:
         return
@@ -66,7 +66,7 @@ def _lay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> None:
 
 
 def _touched(shape: tuple, matrix: np.ndarray, frame: tuple) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (the last two excluded) of the warped artwork within the frame."""
+    """Left, top, right, bottom (the last two exclusive) of the warped artwork within the image."""
     rim = np.array([(x, y) for x in (-1, shape[1]) for y in (-1, shape[0])])
     corners = geometry.transform_points(matrix, rim)
     limit = frame[1::-1]
@@ -83,7 +83,7 @@ def _premultiply(artwork: np.ndarray) -> np.ndarray:  # float32 (h, w, 4), colou
 
 
 def _shrink(layer: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The layer brought down to the size it will have, so that the warp skips no pixel; its new matrix."""
+    """The layer downsampled to its size in the image, so that the warp does not alias, and its new matrix."""
     old = layer.shape[1::-1]
     scale = min(1, np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     new = tuple(max(1, round(scale * length)) for length in old)
@@ -92,7 +92,7 @@ def _shrink(layer: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
-    """The named points (2,) of a face (68, 2) that artwork is fastened to; right is the person's right."""
+    """The named points (2,) of a face (68, 2) to which artwork is attached; right is the person's right."""
     temples = _temples(check_68(keypoints))
     return {
         "right eye": keypoints[36:42].mean(0),
@@ -109,8 +109,8 @@ def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
 def _temples(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the sides of a hat rest: the ends of the jaw line, moved up, and back on a turned head.
 
-    A head turned by some yaw shows cos(yaw) of its width, and the nose bridge stands sin(yaw) of its depth
-    off the middle between the ends of the jaw line: the two give back width and turn.
+    A head turned by an angle yaw shows cos(yaw) of its width, and its nose bridge lies sin(yaw) times its depth away
+    from the middle between the ends of the jaw line. Width and turn follow from the two.
     """
     right_eye, left_eye = IBUG_68.ruler
     across = keypoints[left_eye] - keypoints[right_eye]

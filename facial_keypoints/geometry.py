@@ -1,4 +1,4 @@
-"""Geometry as one 2x3 matrix: crop, scale, rotate, shift and mirror are multiplied, the image is warped once.
+"""Geometry as one 2x3 matrix: crop, scale, rotation, shift and mirroring are multiplied, the image is warped once.
 
 Pixel centres are at whole numbers: the picture's left edge is at x = -0.5.
 """
@@ -6,11 +6,11 @@ Pixel centres are at whole numbers: the picture's left edge is at x = -0.5.
 import cv2
 import numpy as np
 
-LONGEST_SIDE = 32766  # of a picture that cv2.warpAffine takes
+LONGEST_SIDE = 32766  # pixels, the limit of cv2.warpAffine
 
 
 def tight_box(keypoints: np.ndarray) -> np.ndarray:  # (4,) x, y, w, h
-    """The tight bounding box of keypoints (K, 2): the project's meaning of a box."""
+    """The tight bounding box of keypoints (K, 2): what "box" means in this project."""
     low, high = keypoints.min(axis=0), keypoints.max(axis=0)
     return np.concatenate([low, high - low]).astype(np.float32)
 
@@ -55,7 +55,7 @@ def mirror_matrix(width: int) -> np.ndarray:  # (2, 3)
 
 
 def quarter_turns(turns: int, shape: tuple) -> np.ndarray:  # (2, 3)
-    """What np.rot90(image, turns) does to coordinates; shape: the image's (H, W, ...)."""
+    """The matrix of np.rot90(image, turns) for coordinates; shape: the image's (H, W, ...)."""
     height, width = shape[:2]
     return np.array(
         {
@@ -68,22 +68,22 @@ def quarter_turns(turns: int, shape: tuple) -> np.ndarray:  # (2, 3)
 
 
 def resize_matrix(old_size: tuple, new_size: tuple) -> np.ndarray:  # (2, 3)
-    """What cv2.resize does to coordinates: sizes are (w, h); pixel *edges*, not centres, keep their place."""
+    """The matrix of cv2.resize for coordinates; sizes are (w, h). Image edges, not pixel centres, stay aligned."""
     sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
 
 
 def resize(image: np.ndarray, size: tuple) -> np.ndarray:
-    """Resize to size (w, h); shrinking averages over pixels, so that fine detail does not alias."""
+    """Resize to size (w, h); shrinking averages over pixels, which avoids aliasing."""
     shrinks = size[0] < image.shape[1] and size[1] < image.shape[0]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple) -> np.ndarray:
-    """Warp an image by a 2x3 matrix (photo to crop) into size (w, h); outside the photo its edge is repeated.
+    """Warp an image by a 2x3 matrix (photo to crop) to size (w, h); beyond the photo its border pixels are repeated.
 
-    Bilinear sampling sees four pixels only, so a photo that shrinks to less than half is averaged down first.
-    Of a photo too long for OpenCV only the part that is needed is warped.
+    Bilinear sampling reads only four pixels, so a photo that shrinks to half or less is downsampled by averaging
+    first. If the photo is too large for OpenCV, only the region that the crop needs is warped.
     """
     shrink = max(1, int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     if shrink > 1 or max(image.shape[:2]) > LONGEST_SIDE:
@@ -92,7 +92,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple) -> np.ndarray:
 
 
 def _shrink_around(image, matrix, size, shrink):
-    """The part of the photo that the crop needs, `shrink` times smaller, and the matrix that belongs to it."""
+    """The region of the photo that the crop needs, `shrink` times smaller, and the matrix from it to the crop."""
     height, width = image.shape[:2]
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size])
     corners = transform_points(invert(matrix), corners)
@@ -106,10 +106,10 @@ def _shrink_around(image, matrix, size, shrink):
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
-    """The rotation, scale and shift (no mirroring) that takes points (N, 2) to others with least squares.
+    """The least-squares similarity (rotation, scale and shift, no mirroring) from source to target points (N, 2).
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4),
-    1991; in the plane, with x + iy, a rotation and scale is one complex factor and the solution two lines.
+    1991. With points as complex numbers x + iy, rotation and scale are one complex factor.
     """
     source, target = (np.asarray(points) @ (1, 1j) for points in (source, target))
     centred = source - source.mean()

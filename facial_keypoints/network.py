@@ -1,4 +1,4 @@
-"""What a network expects and answers, and networks that onnxruntime runs."""
+"""The input and output of a network (Expects), mirror averaging, and networks run by onnxruntime."""
 
 import json
 from collections.abc import Callable
@@ -11,17 +11,17 @@ import numpy as np
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68, Scheme
 
-FACES_AT_ONCE = 16  # through a network: more are no faster on a processor and take more memory
+FACES_AT_ONCE = 16  # batch size; larger ones are no faster on a CPU and take more memory
 
 
 @dataclass(frozen=True)
 class Expects:
-    """What a network expects of its input and means by its output; saved inside its weights file.
+    """The format of a network's input and output; saved in its weights file.
 
     size: the input is size x size pixels; margin: of the face crop (geometry.crop_matrix), None for whole frames;
-    mean, std: of the keypoint normalisation (transforms.Normalize); scheme: which points; color: RGB, not gray;
-    mirror_shift: answers are the mean of those for the crop and for its mirror image, which is moved right and down by
-    this many pixels first (see mirror_averaged); None: the network looks once.
+    mean, std: of the keypoint normalisation (transforms.Normalize); scheme: the landmark scheme; color: RGB, not gray;
+    mirror_shift: predictions are averaged with those for the mirror image, shifted right and down by this many pixels
+    (see mirror_averaged); None for no averaging.
     """
 
     size: int = 224
@@ -37,12 +37,12 @@ class Expects:
         return points * self.std + self.mean
 
     def to_dict(self) -> dict:
-        """Plain numbers, text and lists, for weights files."""
+        """As a dict of plain numbers, text and lists, for weights files."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict) -> "Expects":
-        """The Expects of such a dict; older weights files name the scheme only."""
+        """The Expects of such a dict; in older weights files the scheme is only a name."""
         scheme = content.get("scheme", IBUG_68.name)
         return cls(**content | {"scheme": Scheme.from_dict(scheme) if isinstance(scheme, dict) else IBUG_68})
 
@@ -61,11 +61,11 @@ class Network(Protocol):
 
 
 def mirror_averaged(locate: Callable, crops: np.ndarray, expects: Expects) -> np.ndarray:  # (N, K, 3)
-    """What `locate` answers for crops (N, C, size, size), averaged with its answers for their mirror images.
+    """The predictions of `locate` for crops (N, C, size, size), averaged with those for their mirror images.
 
-    The mirror image is moved by expects.mirror_shift pixels, and what leaves it on one side comes in on the other.
-    Networks with narrow heatmaps are drawn to the middle of a cell; half a cell of shift lets the two answers err to
-    different sides. Only `locate(crops)` where mirror_shift is None or the scheme has no mirror table.
+    The mirror image is shifted by expects.mirror_shift pixels with wrap-around (np.roll). Narrow heatmaps pull
+    predictions towards cell centres; a shift by half a cell makes the two errors point in different directions.
+    Without averaging, `locate(crops)`, if mirror_shift is None or the scheme has no mirror table.
     """
     answer, shift = locate(crops), expects.mirror_shift
     if shift is None or expects.scheme.mirror is None:
@@ -80,8 +80,8 @@ def mirror_averaged(locate: Callable, crops: np.ndarray, expects: Expects) -> np
 class OnnxNetwork:
     """A network of an ONNX file that `python -m training.export` wrote, run by onnxruntime.
 
-    device: "cpu", or "cuda" with the package onnxruntime-gpu; threads: how many the network may use, None for one per
-    core. May be shared by threads. Raises DataError for a file that cannot be used and a device that is not there.
+    device: "cpu", or "cuda" with the package onnxruntime-gpu; threads: for inference, None for one per core. Safe to
+    share between threads. Raises DataError for a file that cannot be used or a device that is not available.
     """
 
     def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None):
@@ -92,7 +92,7 @@ class OnnxNetwork:
             raise DataError(f"{path}: does not say what it expects; `python -m training.export` writes it") from None
 
     def locate(self, crops: np.ndarray) -> np.ndarray:  # (N, K, 3)
-        """See Network; a few crops at a time, so that memory stays bounded."""
+        """See Network; crops are run in batches of FACES_AT_ONCE, which bounds the memory."""
         if not len(crops):
             return np.empty((0, self.expects.scheme.num_points, 3), np.float32)
         chunks = (crops[start : start + FACES_AT_ONCE] for start in range(0, len(crops), FACES_AT_ONCE))
@@ -100,7 +100,7 @@ class OnnxNetwork:
 
 
 def _session(path, device, threads):
-    """An onnxruntime session for a file; imported here because it takes longer than all the rest together."""
+    """An onnxruntime session for a file; imported here since its import takes longer than that of all the rest."""
     import onnxruntime
 
     providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -115,11 +115,11 @@ def _session(path, device, threads):
         raise missing
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 4  # what goes wrong is raised and told below
+    options.log_severity_level = 4  # errors are raised below
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[providers[device]])
-    except Exception:  # onnxruntime has an exception of its own for every way in which a file can be damaged
+    except Exception:  # onnxruntime raises many types for a damaged file
         raise DataError(f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run") from None
-    if session.get_providers()[0] != providers[device]:  # the package is there and the GPU is not
+    if session.get_providers()[0] != providers[device]:  # the package is installed, but there is no GPU
         raise missing
     return session

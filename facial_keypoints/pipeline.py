@@ -1,4 +1,4 @@
-"""Photo in, keypoints out: detector, crop, network and the way back to the photo."""
+"""Photo in, keypoints out: detector, face crops, network, and keypoints back in photo pixels."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,16 +18,16 @@ from facial_keypoints.shipped import shipped
 NETWORKS = ("accurate", "fast")
 DETECTORS = ("yunet", "haar")
 UNTURNED = quarter_turns(0, (1, 1))
-GROUP_MEGABYTES = 200  # of decoded photos that wait for each other to share a batch
+GROUP_MEGABYTES = 200  # of decoded photos whose faces share batches
 
 
 @dataclass(frozen=True)
 class Face:
     """A face in a photo; positions in pixels of the photo, pixel centres at whole numbers.
 
-    keypoints: (K, 2), numbered as the network's scheme says; score: the detector's; confidence: (K,), for every
-    keypoint the network's own estimate of the probability that it is right within 5 % of the box's longer side, None
-    from networks that do not estimate it; pose: the head's, None for schemes other than the 68 points.
+    keypoints: (K, 2), in the order of the network's scheme; score: the detector's; confidence: (K,), the network's
+    estimate, for each keypoint, of the probability that its error is below 5 % of the box's longer side, None if the
+    network does not estimate it; pose: the head's, None for schemes other than the 68 points.
     """
 
     keypoints: np.ndarray
@@ -42,12 +42,12 @@ class Face:
 
     @property
     def certainty(self) -> float:
-        """The mean confidence, or the detector's score from networks that do not estimate it."""
+        """The mean confidence, or the detector's score if the network does not estimate confidence."""
         return self.score if self.confidence is None else float(self.confidence.mean())
 
 
 def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
-    """Boxes x, y, w, h, an array or lists, as an array; raises DataError where one has no size."""
+    """Boxes x, y, w, h, an array or lists, as an array; raises DataError for a box without a positive size."""
     boxes = np.asarray(boxes, np.float32)
     if boxes.size % 4 or not np.isfinite(boxes).all() or not (boxes.reshape(-1, 4)[:, 2:] > 0).all():
         raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
@@ -55,15 +55,15 @@ def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
 
 
 def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
-    """The probability that a point is right within a part of the box's longer side, from its spread in the same unit.
+    """The probability that a point's error is below `within`; both arguments are relative to the box's longer side.
 
-    Of the distribution that training.losses.SpreadLoss fits, exp(-distance / spread) in the plane.
+    Under the distribution that training.losses.SpreadLoss fits: density proportional to exp(-distance / spread).
     """
     return 1 - (1 + within / spread) * np.exp(-within / spread)
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Every face once, the most certain first: the middle of no face's keypoints lies in the box of another."""
+    """Faces without duplicates, the most certain first: no face's mean keypoint lies in another face's box."""
 
     def inside(face, other):
         part = (face.keypoints.mean(axis=0) - other.box[:2]) / np.maximum(other.box[2:], 1e-6)
@@ -77,7 +77,7 @@ def without_doubles(faces: list[Face]) -> list[Face]:
 
 
 def load_network(network: str | Path | Network, device: str = "cpu", threads: int | None = None) -> Network:
-    """A network that ships, by its name, or that of an ONNX file, or a network object as it is."""
+    """A shipped network by its name, the network of an ONNX file, or a network object unchanged."""
     if isinstance(network, str) and network in NETWORKS:
         return OnnxNetwork(shipped(f"{network}.onnx"), device, threads)
     if isinstance(network, str | Path):
@@ -93,10 +93,10 @@ def load_network(network: str | Path | Network, device: str = "cpu", threads: in
 
 
 def load_detector(detector: str | Callable) -> Callable:
-    """A detector by its name, or a callable as it is.
+    """A detector by its name, or a callable unchanged.
 
-    Where YuNet's file cannot be had, Haar's detector takes its place and a warning says so. Raises DetectorError for
-    a detector that cannot work here.
+    If YuNet's file is not available, the Haar detector is used instead, with a warning. Raises DetectorError for a
+    detector that cannot work here.
     """
     if callable(detector):
         return detector
@@ -115,22 +115,21 @@ def load_detector(detector: str | Callable) -> Callable:
 
 
 class FacePipeline:
-    """Detector and network as one callable: picture -> list of Face, the most certain first, empty for nobody.
+    """Detector and network as one callable: picture -> list of Face, the most certain first, empty if there is none.
 
     A picture is a path, a Pillow image or an array (images.as_rgb). For a list of pictures it returns a list of such
-    lists; faces go through the network together, and only some of the pictures are in memory at a time.
+    lists; faces of several pictures share batches, and only a few pictures are in memory at a time.
 
-    The network looks twice: a detector's box is never exact, that of its own first answer nearly is. It also has the
-    last word on what is a face: on curtains and cups that a detector takes for one its confidence is low.
+    The network runs twice on each face: first on the detector's box, which is never exact, then on the tight box of
+    its own first keypoints, with tilted faces turned upright. It also rejects false detections: on curtains and cups
+    its mean confidence is below min_confidence. Boxes whose score reaches the detector's attribute `certain`, if it
+    has one, are kept anyway, since confidence is low on profiles. If no face is found, the photo is tried again turned
+    by 90, 180 and 270 degrees, so pictures without faces take four times as long.
 
-    In its second look the network sees tilted faces upright. Where it finds nobody, the photo is turned by 90, 180
-    and 270 degrees, so that pictures of nobody take four times as long. Faces that the detector is certain of (its
-    attribute `certain`, if it has one: a score) stay however low the confidence is, as it is on profiles.
-
-    network: "accurate", "fast", the path of an ONNX file, or an object as network.Network; detector: "yunet", "haar"
-    or a callable (detector_architectures); device, threads: of the network, see OnnxNetwork; min_confidence: faces
-    with a lower mean confidence are left out (results/detector.csv). One pipeline may be used from several threads.
-    Raises DataError for an unreadable picture or weights file and for a network of whole frames.
+    network: "accurate", "fast", the path of an ONNX file, or a network.Network; detector: "yunet", "haar" or a
+    callable (see detector_architectures); device, threads: see OnnxNetwork; min_confidence: faces with a lower mean
+    confidence are left out (results/detector.csv). Safe to use from several threads. Raises DataError for an
+    unreadable picture or weights file and for a network that expects whole frames.
     """
 
     def __init__(
@@ -149,7 +148,7 @@ class FacePipeline:
 
     @property
     def scheme(self) -> Scheme:
-        """What the keypoints are."""
+        """The landmark scheme of the keypoints."""
         return self.network.expects.scheme
 
     def __call__(self, pictures) -> list[Face] | list[list[Face]]:
@@ -162,21 +161,21 @@ class FacePipeline:
         ]
 
     def faces(self, image, boxes, scores) -> list[Face]:
-        """What the network takes for faces in a detector's boxes (N, 4) with its scores (N,), each face once.
+        """The faces that the network confirms in a detector's boxes (N, 4) with scores (N,), without duplicates.
 
-        Raises DataError for a box without size, or another number of scores than of boxes.
+        Raises DataError for a box without a positive size, or if the numbers of scores and boxes differ.
         """
         return self._find([_Photo(image, boxes, scores)])[0]
 
     def keypoints(self, image, boxes) -> np.ndarray:  # (N, K, 2) float32
-        """Keypoints in photo pixels of the faces in tight boxes (N, 4) of one's own: one look, nothing left out."""
+        """Keypoints in photo pixels of the faces in given tight boxes (N, 4): one pass, every box is answered."""
         image, boxes = as_rgb(image), as_boxes(boxes)
         return self._look([(image, self.matrix(box)) for box in boxes])[..., :2]
 
     def look_again(self, matrix: np.ndarray, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
-        """The crop's matrix, corrected: the crop of the tight box of the keypoints (K, 2) found in it, upright.
+        """The matrix of the second crop: around the keypoints (K, 2) found in the first one, turned upright.
 
-        Where their box is more than half as large again as the crop's, or smaller by as much, it is not believed.
+        If their box is more than 1.5 times as large or as small as the first box, the first matrix is kept.
         """
         size = np.ptp(transform_points(matrix, keypoints), axis=0)
         grown = size.max() / self._box_side
@@ -185,14 +184,14 @@ class FacePipeline:
         return self.matrix_around(keypoints)
 
     def answers(self, image: np.ndarray, keypoints) -> np.ndarray:  # (N, K, 3)
-        """One look at faces of an RGB uint8 image whose keypoints (N, K, 2) are roughly known, as in a video.
+        """One pass on faces of an RGB uint8 image whose keypoints (N, K, 2) are roughly known, as in a video.
 
-        For each keypoint: x and y in pixels of the image, and the network's spread in parts of the box's longer side.
+        For each keypoint: x and y in image pixels, and the network's spread relative to the box's longer side.
         """
         return self._look([(image, self.matrix_around(points)) for points in keypoints])
 
     def face(self, answer: np.ndarray, score: float, shape: tuple) -> Face:
-        """The Face that one of the answers (K, 3) for an image of that shape tells of."""
+        """The Face of one row (K, 3) of `answers`; shape: the image's, for the pose."""
         points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
         sure = None if np.isnan(spread).any() else confidence(spread)
         return Face(points, float(score), sure, self._pose(points, shape))
@@ -222,13 +221,13 @@ class FacePipeline:
         return face.astype(np.float32) / 255
 
     def _in_photo(self, answer: np.ndarray, matrix: np.ndarray) -> np.ndarray:  # (K, 3)
-        """A network's answer (K, 3) for one crop: x and y in photo pixels, the spread in parts of the box."""
+        """A network's output (K, 3) for one crop, with x and y in photo pixels and the spread relative to the box."""
         expects = self.network.expects
         points = transform_points(invert(matrix), expects.in_pixels(answer[:, :2]))
         return np.column_stack([points, answer[:, 2] * (expects.std / self._box_side)])
 
     def _groups(self, pictures: Iterable) -> Iterator[list["_Photo"]]:
-        """Photos with what the detector found, as many together as fill a batch or GROUP_MEGABYTES."""
+        """Photos with their detections, in groups that fill a batch or exceed GROUP_MEGABYTES."""
         group, megabytes, faces = [], 0.0, 0
         for picture in pictures:
             image = as_rgb(picture)
@@ -241,7 +240,7 @@ class FacePipeline:
             yield group
 
     def _find(self, photos: list["_Photo"]) -> list[list[Face]]:
-        """The faces of each photo: two looks at every box."""
+        """The faces of each photo: two passes on every box."""
         crops = [(photo.image, compose(self.matrix(box), photo.turn)) for photo in photos for box in photo.boxes]
         first = self._look(crops, mirror=False)[..., :2]
         crops = [
@@ -254,7 +253,7 @@ class FacePipeline:
         ]
 
     def _find_turned(self, image: np.ndarray) -> list[Face]:
-        """The faces of a photo on its side or upside down: those of the quarter turns that are most certain."""
+        """The faces of a photo on its side or upside down: those of the quarter turn with the most certain ones."""
         photos = []
         for turns in (1, 2, 3):
             found = self.detector(np.ascontiguousarray(np.rot90(image, turns)))
@@ -262,7 +261,7 @@ class FacePipeline:
         return max(self._find(photos), key=lambda faces: sum(face.certainty for face in faces))
 
     def _look(self, crops: list, mirror: bool = True) -> np.ndarray:  # (N, K, 3)
-        """The network's answers (see _in_photo) for each image and the matrix of a crop."""
+        """The network's output (see _in_photo) for a list of (image, crop matrix)."""
         network, answers = self.network, [np.empty((0, self.scheme.num_points, 3), np.float32)]
         for start in range(0, len(crops), FACES_AT_ONCE):
             some = crops[start : start + FACES_AT_ONCE]
@@ -285,10 +284,10 @@ class FacePipeline:
 
 
 class _Photo:
-    """An image and what a detector found in it, or in the image turned by a matrix."""
+    """An image and the detections in it, or in the image turned by the matrix `turn`."""
 
     def __init__(self, image, boxes, scores, turn=UNTURNED, certain=np.inf):
-        self.turn, self.certain = turn, certain  # with this score a box holds a face, whatever the network says
+        self.turn, self.certain = turn, certain  # boxes with this score are kept whatever the confidence
         self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), scores
         if len(scores) != len(self.boxes):
             raise DataError(f"{len(scores)} scores for {len(self.boxes)} boxes: expected one for each")

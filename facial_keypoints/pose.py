@@ -1,4 +1,4 @@
-"""Head pose: a rigid 3D face and the rotation that fits it to 68 keypoints."""
+"""Head pose: the rotation and translation that fit a rigid 3D face to 68 keypoints."""
 
 from dataclasses import dataclass
 
@@ -84,18 +84,18 @@ FACE_3D = np.array(
     ]
 )
 
-# The outline slides over the head as it turns and the lips move: the pose comes from brows, nose and corners.
+# Pose is fitted to brows, nose, eye and mouth corners: the outline slides over a turning head, and lips move.
 RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
 
 
-TILTED = 10  # degrees: faces that tilt less are left as they are, the networks were trained on them
+TILTED = 10  # degrees; the networks were trained on faces that are tilted by less, so those stay as they are
 
 
 def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
-    """The rotation that sets a tilted face upright: that of the similarity from FACE_3D, seen from ahead, to its
-    keypoints (68, 2).
+    """The rotation that turns a tilted face upright, from the similarity between frontal FACE_3D and its keypoints
+    (68, 2).
 
-    The identity for faces that tilt by less than TILTED degrees.
+    The identity for faces that are tilted by less than TILTED degrees.
     """
     a, b = similarity(FACE_3D[:, :2], keypoints)[:, 0]
     if abs(np.degrees(np.arctan2(b, a))) < TILTED:
@@ -105,7 +105,7 @@ def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a head is and how it is turned, in camera coordinates: x right, y down, z away from the camera.
+    """The position and rotation of a head in camera coordinates: x right, y down, z away from the camera.
 
     rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera. The angles, in
     degrees, are 0 for FACE_3D as it stands; rotation = Rz(roll) Ry(-yaw) Rx(-pitch).
@@ -131,17 +131,17 @@ class Pose:
 
 
 def _camera(image_shape: tuple) -> np.ndarray:  # (3, 3)
-    """A camera nobody has calibrated: focal length = image width, looking through the middle of the image."""
+    """The matrix of an assumed camera: focal length = image width, principal point = centre of the image."""
     height, width = image_shape[:2]
     return np.array([(width, 0, (width - 1) / 2), (0, width, (height - 1) / 2), (0, 0, 1)], dtype=float)
 
 
 def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
-    """The pose of the rigid face FACE_3D whose picture fits keypoints (68, 2) of an image of that shape best.
+    """The pose of FACE_3D whose projection best fits keypoints (68, 2) in an image of shape (H, W, ...).
 
-    Give the whole photo's shape, not a crop's: the camera looks through its middle. Least squares in pixels
-    (Levenberg-Marquardt in cv2.solvePnP) from the frontal face that fits best; OpenCV's own start puts a
-    quarter of the course's faces behind the camera. Raises ValueError without finite, distinct keypoints.
+    image_shape is the whole photo's, not a crop's, since the camera's axis goes through its centre. Least squares in
+    pixels (Levenberg-Marquardt in cv2.solvePnP), started from the frontal face that fits best; OpenCV's own start puts
+    a quarter of the course's faces behind the camera. Raises ValueError without finite, distinct keypoints.
     """
     model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
     keypoints = check_68(keypoints).astype(float)

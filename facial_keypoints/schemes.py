@@ -1,4 +1,4 @@
-"""Landmark schemes: how many points there are, which of them swap in a mirror image, and what they lie on."""
+"""Landmark schemes: the number of points, which of them swap in a mirror image, contours and face parts."""
 
 import json
 import tomllib
@@ -12,12 +12,12 @@ from facial_keypoints.images import DataError
 
 @dataclass(frozen=True)
 class Scheme:
-    """A numbering of keypoints, counted from 0. Data sets carry it, weights store it.
+    """A landmark scheme: what the keypoints, numbered from 0, are. Data sets have one, weights files store it.
 
-    mirror: mirror[i] is the point that point i becomes when left and right are swapped, or None where nobody knows
-    (no mirror images then); ruler: the two points whose distance is the unit of the normalised mean error, or None
-    (then it is the size of the box); contours: runs of points that belong to one line, closed ones end where they
-    begin; parts: groups of points for tables. Raises DataError for numbers that do not fit together.
+    mirror: mirror[i] is the point that point i becomes in a mirror image, None if unknown (then no mirror images are
+    used); ruler: the two points whose distance normalises the mean error (NME), None for the size of the box;
+    contours: sequences of points along a line, closed ones repeat their first point at the end; parts: groups of
+    points for tables. Raises DataError if they are inconsistent.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Scheme:
                 raise DataError(f"scheme {self.name}: mirror must list every point once and undo itself")
 
     def check(self, keypoints) -> None:
-        """Raise DataError for keypoints (..., K, 2) of another number."""
+        """Raise DataError if keypoints (..., K, 2) are not num_points many."""
         if keypoints.shape[-2] != self.num_points:
             raise DataError(f"{keypoints.shape[-2]} keypoints, but the scheme {self.name} has {self.num_points}")
 
@@ -57,12 +57,12 @@ class Scheme:
 
     @classmethod
     def from_json(cls, text: str) -> "Scheme":
-        """The scheme of such a text."""
+        """The inverse of to_json."""
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, content: dict) -> "Scheme":
-        """The scheme of a dict of lists, as TOML and JSON give it; raises DataError for fields it does not have."""
+        """The scheme of a dict of lists, as read from TOML or JSON; raises DataError for unknown or missing fields."""
         fields = set(cls.__dataclass_fields__)
         if unknown := sorted(set(content) - fields):
             raise DataError(f"a scheme has no {', '.join(unknown)}; its fields are {', '.join(sorted(fields))}")
@@ -78,7 +78,7 @@ def read_scheme(path: str | Path) -> Scheme:
 
     name = "eyes and nose"
     num_points = 3
-    mirror = [1, 0, 2]          # points 0 and 1 change places in a mirror image; optional, as all below
+    mirror = [1, 0, 2]          # points 0 and 1 swap in a mirror image; this and all below is optional
     ruler = [0, 1]
     [contours]
     eyes = [0, 1]
@@ -128,12 +128,12 @@ IBUG_68 = Scheme(
 
 
 def default_scheme(num_points: int) -> Scheme:
-    """IBUG_68 for 68 points; for any other number a scheme that says nothing more about them."""
+    """IBUG_68 for 68 points; for any other number a scheme with nothing but that number."""
     return IBUG_68 if num_points == IBUG_68.num_points else Scheme(f"{num_points} points", num_points)
 
 
 def check_68(keypoints) -> np.ndarray:
-    """Keypoints (..., 68, 2) as an array, for what knows the points of IBUG_68 only; DataError for other shapes."""
+    """Keypoints (..., 68, 2) as an array, for functions that need IBUG_68; DataError for other shapes."""
     keypoints = np.asarray(keypoints)
     if keypoints.shape[-2:] != (IBUG_68.num_points, 2):
         raise DataError(f"keypoints {keypoints.shape}: expected (68, 2), since only {IBUG_68.name} is known here")

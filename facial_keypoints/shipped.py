@@ -4,7 +4,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
-# An installed wheel has them inside the package (pyproject.toml), the repository beside it.
+# In an installed wheel they are inside the package (see pyproject.toml), in the repository beside it.
 _FOLDERS = (
     _PACKAGE / "weights",
     _PACKAGE / "artwork",
@@ -14,7 +14,7 @@ _FOLDERS = (
 
 
 def shipped(name: str) -> Path:
-    """The path of such a file, as "accurate.onnx" or "hat.png"; raises FileNotFoundError."""
+    """The path of a shipped file, e.g. "accurate.onnx" or "hat.png"; raises FileNotFoundError for other names."""
     for folder in _FOLDERS:
         if (folder / name).is_file():
             return folder / name

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Fetch the published course data: `python tools/download_data.py [--dest data]`, or `make data`.
 
-DEST gets training/*.jpg, test/*.jpg and their two CSV files; whatever else is in it stays as it is. All is downloaded
-to and unpacked in a folder .DEST-download beside DEST, and moved into place when it is checked. An interrupted
-download stays there, and the same command goes on with it.
+Writes training/*.jpg, test/*.jpg and their two CSV files to DEST and leaves other files there unchanged. The archive
+is downloaded to and unpacked in a folder .DEST-download beside DEST, checked, and only then moved into place. An
+interrupted download stays there, and the same command resumes it.
 
-Built on requests and not on pooch, which checks an archive by its SHA-256 (GitHub packs its zip anew for everyone,
-so there is none) and always starts again. What is checked here is what comes out: both CSV files by their SHA-256,
-every image by zip's checksum when it is unpacked and by its own when it is opened. An archive glued together from two
-versions of a file does not pass, and is deleted.
+This uses requests instead of pooch, because pooch cannot resume a download and checks an archive by its SHA-256, which
+GitHub's zip does not have: it is packed anew for every request. Here the contents are checked: both CSV files by their
+SHA-256, every image by the zip's checksum when it is unpacked and by its own when it is opened. An archive pieced
+together from two versions of a file fails these checks and is deleted.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from PIL import Image
 from tqdm import tqdm
 
 BLOCK = 1 << 18  # bytes per read
-STALL_SECONDS = 10  # a download that stands still for longer has broken off
-OTHER_DATASETS = (  # name, where its owner has it, folder in DEST
+STALL_SECONDS = 10  # without data for this long, a download counts as broken off
+OTHER_DATASETS = (  # name, its owner's address, folder in DEST
     ("IMM Face Database", "http://www2.compute.dtu.dk/~aam/datasets/datasets.html", "imm_face_db"),
     (
         "iBUG 300-W (dlib)",
@@ -41,12 +41,12 @@ OTHER_DATASETS = (  # name, where its owner has it, folder in DEST
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file to fetch: its addresses in the order they are tried, and what must come out of it."""
+    """A zip file to fetch: its addresses, in the order in which they are tried, and its required contents."""
 
     sources: tuple[str, ...]
     csv_sha256: dict[str, str]  # file name -> SHA-256 of its text with \n line ends
     images: dict[str, int]  # folder -> number of .jpg files in it
-    patience: float = 4.5  # seconds each source has to answer: no network is noticed within 10
+    patience: float = 4.5  # seconds to wait for each source's answer, so that without a network both fail within 10
 
 
 COURSE = Archive(
@@ -67,7 +67,7 @@ class Problem(Exception):
 
 
 class BadSource(Problem):
-    """This source is of no use; another one may be."""
+    """This source cannot be used; the next one is tried."""
 
 
 class NoNetwork(BadSource):
@@ -75,7 +75,7 @@ class NoNetwork(BadSource):
 
 
 def find_fault(folder: Path, archive: Archive) -> str:
-    """The first thing in `folder` that is not as published, '' if none; more images are no fault."""
+    """The first difference between `folder` and the published data, '' if there is none; extra images are allowed."""
     for name, expected in archive.csv_sha256.items():
         if not (folder / name).is_file():
             return f"no {name}"
@@ -101,14 +101,14 @@ def is_sound(path: Path) -> bool:
 
 
 def text_sha256(path: Path) -> str:
-    """SHA-256 of a text file, the same for \\r\\n line ends (copies that went through git may have them)."""
+    """SHA-256 of a text file with \\r\\n line ends counted as \\n (git may have converted them)."""
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 def request(url: str, start: int, patience: float) -> requests.Response:
     """Ask for a file from byte `start` on; raises BadSource when there is no answer within `patience` seconds.
 
-    In a thread, because the timeout of requests covers neither the name look-up nor all addresses of a name.
+    It runs in a thread because the timeout of requests covers neither the DNS look-up nor all addresses of a host.
     """
     answer, host = Future(), urlsplit(url).netloc
 
@@ -132,10 +132,10 @@ def request(url: str, start: int, patience: float) -> requests.Response:
 def download(url: str, part: Path, patience: float) -> None:
     """Fetch `url` into `part`, from where an earlier call broke off.
 
-    Raises BadSource when nothing comes, Problem when it breaks off or does not fit on the disk.
+    Raises BadSource if the source does not answer, Problem if the download breaks off or the disk is too small.
     """
     host, start = urlsplit(url).netloc, max(0, part.stat().st_size - 1) if part.exists() else 0
-    with request(url, start, patience) as response:  # one byte twice, since asking for none is an error
+    with request(url, start, patience) as response:  # the last byte is fetched twice: an empty range is an error
         start = start if response.status_code == 206 else 0
         length = int(response.headers.get("Content-Length", 0))
         total, needed = start + length if length else None, start + 2 * length  # PNG: unpacked as large as packed
@@ -155,9 +155,9 @@ def download(url: str, part: Path, patience: float) -> None:
 
 
 def unpack(part: Path, folder: Path, archive: Archive) -> None:
-    """Unpack the images and CSV files into `folder`, at whatever depth of the zip they are, and nothing else.
+    """Unpack only the images and CSV files into `folder`, at whatever depth of the zip they are.
 
-    They are written as plain files under names from the list below, so that no entry leads out of the folder.
+    They are written as plain files under checked names, so no entry can be written outside the folder.
     """
     first_csv = next(iter(archive.csv_sha256))
     with zipfile.ZipFile(part) as zipped:
@@ -190,7 +190,7 @@ def fetch_from(url: str, archive: Archive, work: Path, dest: Path) -> None:
     except (BadSource, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         part.unlink()
         raise BadSource(f"archive from {urlsplit(url).netloc}: {error}, deleted") from None
-    for path in sorted(new.rglob("*.*"), key=lambda path: path.suffix == ".csv"):  # last, for they say: here is data
+    for path in sorted(new.rglob("*.*"), key=lambda path: path.suffix == ".csv"):  # CSVs last: they mark it complete
         target = dest / path.relative_to(new)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, target)  # DEST may be another disk

@@ -1,9 +1,9 @@
-"""Draw the artwork that filters.py puts on faces: images/sunglasses.png, moustache.png and hat.png.
+"""Draw the artwork that facial_keypoints.filters puts on faces: images/sunglasses.png, moustache.png and hat.png.
 
     python tools/draw_artwork.py
 
 Coordinates are pixels of the finished picture, mirrored about x = 300. Everything is painted four times as
-large, with colours multiplied by alpha, and brought down at the end: smooth edges and no fringes.
+large with premultiplied alpha and downsampled at the end, which gives smooth edges without fringes.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def blank(height: int) -> np.ndarray:
 
 
 def paint(canvas: np.ndarray, mask: np.ndarray, colour) -> None:
-    """Lay a colour, one for all or one per pixel (H, W, 3), over the canvas where the mask says so."""
+    """Blend a colour, (3,) or one per pixel (H, W, 3), over the canvas with the mask as alpha."""
     alpha = mask[..., None]
     canvas *= 1 - alpha
     canvas[..., :3] += alpha * np.asarray(colour, np.float32)
@@ -37,7 +37,7 @@ def paint(canvas: np.ndarray, mask: np.ndarray, colour) -> None:
 
 
 def finish(canvas: np.ndarray) -> np.ndarray:  # RGBA uint8
-    """The picture: brought down to its size, the colours divided by alpha again."""
+    """The picture: downsampled to its final size, with straight (not premultiplied) alpha."""
     size = canvas.shape[1] // FINE, canvas.shape[0] // FINE
     small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     alpha = np.rint(small[..., 3:] * 255)

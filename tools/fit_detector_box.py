@@ -2,7 +2,7 @@
 
     python -m tools.fit_detector_box yunet      or haar (KEYPOINTS_DATA or data/; two minutes)
 
-The training frames of the course and, where it is there, the training photos of 300-W.
+It uses the training frames of the course and the training photos of 300-W.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def show(name: str, fitted: np.ndarray, count: int) -> None:
 
 
 def main() -> None:
-    """Print what was fitted on each set and on both, each set counting the same."""
+    """Print the fit on each set, and CENTRE and SIZE as the mean of both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", choices=NATIVE_BOXES)
     native_boxes = NATIVE_BOXES[parser.parse_args().detector]()

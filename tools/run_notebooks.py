@@ -34,14 +34,14 @@ def find_notebooks(numbers: list[int] | None = None) -> list[Path]:
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop without nbclient's handling of Ctrl-C, which fails; asyncio.Runner's is a KeyboardInterrupt."""
+    """An event loop that ignores nbclient's faulty Ctrl-C handler, so that asyncio.Runner raises KeyboardInterrupt."""
 
     def add_signal_handler(self, *_):
-        raise NotImplementedError  # nbclient does without one, as on Windows
+        raise NotImplementedError  # nbclient then goes on without its handler, as on Windows
 
 
 async def run_cells(client: NotebookClient) -> None:
-    """Run all cells; the kernel is shut down in any case."""
+    """Run all cells and always shut the kernel down."""
     try:
         await client.async_execute()
     except DeadKernelError:
@@ -53,9 +53,9 @@ async def run_cells(client: NotebookClient) -> None:
 def execute(path: Path, target: Path) -> float:
     """Run one notebook and write it to target; returns the seconds it took.
 
-    The kernel starts at the top of the repository, as it does in Jupyter, and is shut down in any case. Timings and
-    machine-dependent metadata are left out, so that the same outputs give the same file. Raises CellExecutionError or
-    DeadKernelError; the target then shows the error, unless it is the notebook itself, which stays as it was.
+    The kernel starts at the top of the repository, as in Jupyter, and is always shut down. Timings and
+    machine-dependent metadata are left out, so that equal outputs give equal files. Raises CellExecutionError or
+    DeadKernelError; the target then shows the error, unless it is the notebook itself, which is left unchanged.
     """
     notebook = nbformat.read(path, as_version=4)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
@@ -64,7 +64,7 @@ def execute(path: Path, target: Path) -> float:
         notebook,
         timeout=None,
         kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=50"],  # what fails is in the notebook
+        extra_arguments=["--IPKernelApp.log_level=50"],  # errors are in the notebook
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
@@ -85,7 +85,7 @@ def execute(path: Path, target: Path) -> float:
 
 
 def failure(notebook: Path, error: Exception) -> str:
-    """What went wrong in which cell, in one sentence; the cell and its traceback follow, without colours."""
+    """A sentence that names the error, then the cell and its traceback without colour codes."""
     if isinstance(error, DeadKernelError):
         return f"{notebook.name} failed: its kernel died, perhaps for lack of memory"
     details = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
@@ -93,7 +93,7 @@ def failure(notebook: Path, error: Exception) -> str:
 
 
 def write(notebook, target: Path) -> None:
-    """Write a notebook whole or not at all."""
+    """Write a notebook atomically."""
     notebook.metadata = METADATA
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
@@ -102,7 +102,7 @@ def write(notebook, target: Path) -> None:
 
 
 def main() -> None:
-    """Run the notebooks and say what was made and where."""
+    """Run the notebooks; print the time, size and path of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--in-place", action="store_true")
     parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers of notebooks")

@@ -1,4 +1,4 @@
-"""Put the tables of results/ into README.md and saved_models/README.md, between <!-- NAME --> and <!-- end -->.
+"""Put the tables of results/ into the three README.md files, between <!-- NAME --> and <!-- end -->.
 
 python -m tools.write_tables         after the benchmarks that wrote results/
 """
@@ -16,12 +16,12 @@ SHIPPED = ("accurate", "fast")
 
 
 def measured(labels: str = "centred") -> pd.DataFrame:
-    """The rows of comparison.csv on labels with their constant shift taken out, or "as published"."""
+    """The rows of comparison.csv on "centred" labels (constant offset removed) or on labels "as published"."""
     return pd.read_csv(RESULTS / "comparison.csv").query("labels == @labels")
 
 
 def comparison() -> pd.DataFrame:
-    """NME of every answer, on every test, in exact / jittered / Haar's boxes, in which all of them were measured."""
+    """NME of every answer on every test, in exact / jittered / Haar's boxes."""
     rows = {
         answer: {
             title: " / ".join(f"{row['NME %']:.2f}" for _, row in table[table["test"] == test].iterrows())
@@ -33,7 +33,7 @@ def comparison() -> pd.DataFrame:
 
 
 def labels() -> pd.DataFrame:
-    """NME in exact boxes on labels with their constant shift taken out and on labels as published, where both were."""
+    """NME in exact boxes on centred labels and on labels as published, where both were measured."""
     keys = ["answer", "test", "boxes"]
     both = measured().merge(measured("as published"), on=keys, suffixes=(", centred", ", as published"))
     columns = [column for column in both if column.startswith("NME %")]
@@ -41,7 +41,7 @@ def labels() -> pd.DataFrame:
 
 
 def shipped() -> pd.DataFrame:
-    """Everything that was measured of the networks that ship."""
+    """All measurements of the shipped networks."""
     table = pd.read_csv(RESULTS / "comparison.csv").query("answer in @SHIPPED")
     table["NME %"] = [f"{row['NME %']:.2f} ({row['from']:.2f} to {row['to']:.2f})" for _, row in table.iterrows()]
     numbers = ("median %", "NME by box %", "failures at 8 %", "failures at 10 %", "AUC to 8 %")
@@ -50,14 +50,14 @@ def shipped() -> pd.DataFrame:
 
 
 def parts() -> pd.DataFrame:
-    """Where on the face the shipped networks are wrong (exact boxes)."""
+    """NME of the shipped networks by part of the face (exact boxes)."""
     table = measured().query("answer in @SHIPPED and boxes == 'exact'")
     names = [f"{part} %" for part in ("jaw", "brows", "nose", "eyes", "mouth")]
     return table[["answer", "test", *names]].round(2)
 
 
 def whole(name: str, digits: int = 2):
-    """A table as its file has it."""
+    """A function that returns the table of a CSV file, rounded."""
     return lambda: pd.read_csv(RESULTS / f"{name}.csv").convert_dtypes().round(digits)
 
 
@@ -89,14 +89,14 @@ SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")}  # the
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown; empty where nothing was measured."""
+    """A table in Markdown; missing values are empty cells."""
     rows = [table.columns, ["---"] * table.shape[1], *table.astype(object).fillna("").astype(str).values]
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def fill(text: str) -> str:
-    """A page with its tables as results/ has them now; a table that was never measured stays as it is."""
+    """The text of a page with its tables replaced from results/; tables without a CSV file stay unchanged."""
 
     def replacement(match):
         if not (RESULTS / f"{SOURCES.get(match[1], match[1])}.csv").is_file():
@@ -107,7 +107,7 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Fill both pages."""
+    """Fill the tables of all pages."""
     for page in PAGES:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what must survive an interrupted training."""
+"""Checkpoints: saving the state of training and resuming from it."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from training.weights import write_atomically
 
 
 def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
-    """The settings by which a run knows its own checkpoint, as text: `numbers` are fit's arguments, seed among them.
+    """The settings by which a run recognises its own checkpoint, as text; `numbers`: arguments of fit, with seed.
 
-    The training data is known by its size and by two numbers of its first batch.
+    The training data is identified by its size and by two statistics of its first batch.
     """
     torch.manual_seed(numbers["seed"])
     batch = next(iter(loader))
@@ -30,7 +30,7 @@ def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
 
 
 class TrainingState:
-    """What must survive an interruption: weights, optimiser, schedule, history and the best weights so far.
+    """The state of a training run: weights, optimiser, schedule, history and the best weights so far.
 
     With a `checkpoint` path it is saved after every epoch, and read back at the start if the file exists.
     Raises DataError for a file that is damaged or has other `settings` (run_settings).
@@ -47,7 +47,7 @@ class TrainingState:
 
     def finish_epoch(self, row: dict) -> None:
         """Add an epoch's row to the history; its weights are the best if no validation loss was lower."""
-        losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without any the last is the best
+        losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without any, the last is the best
         if losses[-1] <= min(losses):
             self.best_weights = _copy(self.parts["weights"].state_dict())
         self.history.append(row)

@@ -1,4 +1,4 @@
-"""Torch networks for the library: behind a pipeline as they are, or as ONNX files.
+"""Torch networks for the library: wrapped for FacePipeline, or exported to ONNX files.
 
 python -m training.export                    # saved_models/accurate.onnx and fast.onnx, which the library ships
 python -m training.export mine.pt            # mine.onnx beside it
@@ -39,10 +39,10 @@ class Located(nn.Module):
 
 
 class TorchNetwork:
-    """A torch network for the library, FacePipeline(TorchNetwork(model)), on the device where it is.
+    """A torch network as the library's network.Network, on the device it is on: FacePipeline(TorchNetwork(model)).
 
-    expects: needed only where the model has no `.expects`, which those of run_recipe and load_model have; raises
-    DataError without either.
+    expects: needed only if the model has no `.expects` (run_recipe and load_model set it). Raises DataError if neither
+    is given.
     """
 
     def __init__(self, model: nn.Module, expects: Expects | None = None):
@@ -64,7 +64,7 @@ def onnx_model(model: nn.Module):
     expects, file = model.expects, io.BytesIO()
     shape = (2, 3 if expects.color else 1, expects.size, expects.size)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch advertises another exporter and traces shapes, which are fixed here
+        warnings.simplefilter("ignore")  # about torch's other exporter, and traced shapes, which are constant here
         torch.onnx.export(
             Located(model).eval(),
             (torch.zeros(shape, device=next(model.parameters()).device),),
@@ -74,7 +74,7 @@ def onnx_model(model: nn.Module):
             input_names=["crops"],
             output_names=["located"],
             dynamic_axes={"crops": {0: "N"}, "located": {0: "N"}},
-            # Leaves batch norm to onnxruntime: folded into the convolutions here, their weights would not be halves.
+            # Leaves folding batch norm to onnxruntime: folded weights would no longer be exact in half precision.
             training=torch.onnx.TrainingMode.PRESERVE,
         )
     exported = onnx.load_from_string(file.getvalue())
@@ -85,7 +85,7 @@ def onnx_model(model: nn.Module):
 
 
 def _store_halves(graph) -> None:
-    """Store weights that are half-precision numbers, as in the files that ship, with 16 bits; nothing is rounded."""
+    """Store weights that are exact in half precision, as in the shipped files, in 16 bits; nothing is rounded."""
     from onnx import TensorProto, helper, numpy_helper
 
     for tensor in graph.initializer:
@@ -99,9 +99,9 @@ def _store_halves(graph) -> None:
 
 
 def disagreement(model: nn.Module, path: Path) -> float:
-    """The largest distance between torch's and onnxruntime's points, and spreads, in pixels of the crop.
+    """The largest difference between torch's and onnxruntime's coordinates and spreads, in pixels of the crop.
 
-    Of eight drawn faces, all together and one at a time.
+    Over eight drawn faces, in one batch and one at a time.
     """
     from data_sets.drawn_faces import draw_face
     from facial_keypoints.geometry import tight_box
@@ -116,9 +116,9 @@ def disagreement(model: nn.Module, path: Path) -> float:
 
 
 def export(model: nn.Module, path: Path) -> float:
-    """Write a network with `.expects` to an ONNX file, whole or not at all; returns its `disagreement` with torch.
+    """Write a network with `.expects` to an ONNX file, atomically; returns its `disagreement` with torch.
 
-    Raises DataError when that is more than AGREEMENT and when the file cannot be written.
+    Raises DataError if that is more than AGREEMENT or the file cannot be written.
     """
     part = path.with_suffix(".part")
     try:
@@ -135,7 +135,7 @@ def export(model: nn.Module, path: Path) -> float:
 
 
 def main() -> None:
-    """Export weights files."""
+    """Export weights files to ONNX."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", default=["accurate", "fast"], help="names in saved_models/ or .pt files")
     for name in parser.parse_args().weights:

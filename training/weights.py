@@ -13,23 +13,23 @@ from models import NETWORKS
 
 
 def write_atomically(content: dict, path: str | Path) -> None:
-    """torch.save that leaves the old file or the new one, never half of one.
+    """torch.save to a temporary file that then replaces `path`, so that no half-written file is left.
 
-    Raises DataError when the disk is full or the folder cannot be written.
+    Raises DataError if the disk is full or the folder is not writable.
     """
     part = Path(f"{path}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         torch.save(content, part)
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         raise DataError(f"{path}: could not be written ({str(error).splitlines()[0]})") from None
     finally:
         part.unlink(missing_ok=True)
 
 
 def network_name(model: nn.Module) -> str:
-    """The name by which load_model finds the network's class; raises DataError for one that it would not find."""
+    """The name under which load_model finds the network's class; raises DataError if it is not in NETWORKS."""
     name = type(model).__name__
     if NETWORKS.get(name) is not type(model):
         raise DataError(f"{name}: load_model does not know this network, add it to models.NETWORKS")
@@ -37,9 +37,9 @@ def network_name(model: nn.Module) -> str:
 
 
 def constructor_arguments(model: nn.Module) -> dict:
-    """What the network was made with: it keeps its arguments as attributes of the same names.
+    """The arguments that the network was constructed with, read from its attributes of the same names.
 
-    Raises DataError for a network that does not.
+    Raises DataError for a network that lacks one of these attributes.
     """
     names = list(inspect.signature(type(model)).parameters)
     if missing := [name for name in names if not hasattr(model, name)]:
@@ -48,9 +48,9 @@ def constructor_arguments(model: nn.Module) -> dict:
 
 
 def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch.float32) -> None:
-    """Save weights (torch.float16 for those that ship), the network's name and arguments and what it expects.
+    """Save the weights (torch.float16 for the shipped ones), the network's name and arguments and its Expects.
 
-    Raises DataError for a network that is not in NETWORKS and when the file cannot be written.
+    Raises DataError for a network that is not in NETWORKS and if the file cannot be written.
     """
     weights = {k: v.detach().cpu().to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     content = {
@@ -63,7 +63,7 @@ def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch
 
 
 def load_model(path: str | Path) -> nn.Module:
-    """The network of a weights file, in evaluation mode, with `.expects`; needs nothing but the path.
+    """The network of a weights file, in evaluation mode, with its `.expects`; the path is all it needs.
 
     Raises DataError for a missing file and for one that save_model did not write.
     """
@@ -71,9 +71,9 @@ def load_model(path: str | Path) -> nn.Module:
     try:
         model = NETWORKS[content["network"]](**_arguments(content))
         model.load_state_dict(content["weights"])  # copies into float32 parameters, whatever was saved
-        older = {"mirror_shift": getattr(model, "mirror_shift", None)}  # files of before November 2026 do not say it
+        older = {"mirror_shift": getattr(model, "mirror_shift", None)}  # files from before November 2026 lack it
         model.expects = Expects.from_dict(older | content["expects"])
-    except Exception as error:  # whatever other content may lead to
+    except Exception as error:  # other content may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path}: not a weights file of this project ({reason})") from None
     return model.eval()
@@ -84,20 +84,20 @@ def _read(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
-    except Exception:  # nearly any, with advice to load the file unsafely, which nobody should
+    except Exception:  # its message would advise to load the file unsafely
         raise DataError(f"{path}: not a weights file of this project (damaged, or of another program)") from None
 
 
 def _arguments(content):
-    """Files of before November 2026 hold the number of keypoints alone."""
+    """The constructor's arguments; files from before November 2026 only hold the number of keypoints."""
     return content.get("arguments") or {"num_keypoints": content["num_keypoints"]}
 
 
 def start_from(model: nn.Module, path: str | Path) -> str:
-    """Copy the weights of a file into a network of the same class, to train them further; returns a line about it.
+    """Copy the weights of a file into a network of the same class, for fine-tuning; returns a line that describes it.
 
-    Layers that have another shape there, as the last one for another number of points, keep their fresh start.
-    Raises DataError for a file of another class.
+    Layers whose shape differs, like the last one for another number of points, keep their initialisation. Raises
+    DataError if the file holds another class of network.
     """
     start = load_model(path)
     if type(start) is not type(model):

@@ -1,4 +1,4 @@
-"""What the networks of notebook 6 see, how they are trained, and how good they are in the photos."""
+"""The experiments of notebook 6: inputs, training settings, and errors in pixels of the photos."""
 
 import copy
 import time
@@ -25,9 +25,9 @@ MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
 
 MIRROR_ALL = RandomAffine(rotation=0, scale=0, shift=0, mirror=1.0)
 
-# Settings of notebook 6 for `train`: the ResNets' as published, the U-Net's, and those of the U-Net that is trained
-# through soft-argmax, with rotations, light, blur and occlusion. The boxes are exact here, as in the published runs,
-# so its shift and scale are small; a detector's boxes would want more.
+# Settings of notebook 6 for `train`: for the ResNets as published, for the U-Net, and for the U-Net that is trained
+# through soft-argmax, with rotation, colour, blur and occlusion. Boxes are exact here, as in the published runs, so
+# shift and scale are small; for a detector's boxes they would have to be larger.
 RESNET = {"loss": "l1", "optimizer": "adam", "lr": 1e-3, "batch_size": 16, "one_cycle": True}
 
 AUGMENTED = {"affine": MIRROR_HALF, "augmentations": (RandomColor(),)}
@@ -43,24 +43,24 @@ BEST = UNET | {
     "augmentations": (RandomColor(), RandomBlur(), RandomOcclusion()),
 }
 
-# What this script trains for longer.
+# The networks that benchmarks/transfer_longer.py trains for longer.
 LONGER = {"resnet18": RESNET | AUGMENTED, "resnet34": RESNET | AUGMENTED, "unet": BEST}
 
 
 def train(model: nn.Module, training: FaceCuts, validation: FaceCuts, affine=None, augmentations=(), **settings):
-    """train.fit on face crops, augmented in training only; returns the history."""
+    """training.loop.fit on face crops, augmented for training only; returns the history."""
     training = training.with_transform(face_input(model.expects, affine, *augmentations))
     return fit(model, training, validation.with_transform(face_input(model.expects)), **settings)
 
 
 def build(name: str) -> nn.Module:
-    """An untrained network by its name in LONGER, from ImageNet weights where they can be had."""
+    """A network by its name in LONGER, with ImageNet weights if they can be downloaded, else untrained."""
     encoder = "resnet18" if name == "unet" else name
     return (HeatmapUNet if name == "unet" else TransferNet)(encoder, imagenet_weights(encoder)[0])
 
 
 def build_and_train(name: str, training: FaceCuts, validation: FaceCuts, start: nn.Module | None = None, **settings):
-    """`build` and `train`, seeded; start: a network of the same kind whose weights it goes on from. Both results."""
+    """`build` and `train`, seeded; returns network and history. start: a network of the same class to go on from."""
     torch.manual_seed(0)
     model = build(name)
     if start:
@@ -74,29 +74,29 @@ def predict_in_photos(model: nn.Module, faces: FaceCuts) -> np.ndarray:  # (N, 6
 
 
 def in_crops(model: nn.Module, faces: FaceCuts) -> tuple[list, np.ndarray, np.ndarray]:
-    """The crops that a network sees, its answers and the truth (N, 68, 2) in their pixels: what figures show."""
+    """The input crops, predicted and true keypoints (N, 68, 2) in pixels of the crops, for figures."""
     expects, crops = model.expects, faces.with_transform(face_input(model.expects))
     predicted, true = map(expects.in_pixels, predict(model, crops))
     return [crop["image"] for crop in crops], predicted, true
 
 
 def to_photos(predicted: np.ndarray, faces: FaceCuts, expects: Expects) -> np.ndarray:  # (N, 68, 2)
-    """A network's answers for these faces, as they come, to pixels of their photos."""
+    """A network's normalised predictions for these faces, in pixels of their photos."""
     predicted = expects.in_pixels(predicted)
     matrices = [crop_matrix(box, expects.size, expects.margin) for box in faces.photo_boxes[faces.indices]]
     return np.stack([transform_points(invert(m), p) for m, p in zip(matrices, predicted, strict=True)])
 
 
 def jittered(faces: FaceCuts) -> FaceCuts:
-    """The same faces in boxes as wrong as a detector's, see protocol.jittered."""
+    """The same faces in boxes with noise like a detector's, see protocol.jittered."""
     other = copy.copy(faces)
     other.boxes, other.photo_boxes = protocol.jittered(faces.boxes), protocol.jittered(faces.photo_boxes)
     return other
 
 
 def mean_face(training: FaceCuts, faces: FaceCuts) -> np.ndarray:  # (N, 68, 2)
-    """The trivial answer in pixels of the photos: the mean of the training faces in their boxes."""
-    expects = face_crop(32)  # any size: the points are parts of the crop
+    """The mean training face (relative to its box) as the prediction for every face, in pixels of the photos."""
+    expects = face_crop(32)  # any size: the points are fractions of it
     crops = training.with_transform(face_input(expects))
     mean = np.mean([crop["keypoints"].numpy() for crop in crops], axis=0)
     return to_photos(np.repeat(mean[None], len(faces), axis=0), faces, expects)
@@ -105,7 +105,7 @@ def mean_face(training: FaceCuts, faces: FaceCuts) -> np.ndarray:  # (N, 68, 2)
 def errors(predicted: np.ndarray, faces: FaceCuts) -> dict[str, float]:
     """The columns of the table for keypoints (N, 68, 2) in pixels of the photos: both published measures and NME.
 
-    NME also on labels as published, with the constant shift that the loader takes out.
+    NME is also given on labels as published, with the constant offset that the loader removes.
     """
     true, boxes = faces.photo_keypoints[faces.indices], faces.photo_boxes[faces.indices]
     published = metrics.shifted(true, faces.label_shift[faces.indices])
@@ -118,7 +118,7 @@ def errors(predicted: np.ndarray, faces: FaceCuts) -> dict[str, float]:
 
 
 def milliseconds_per_face(model: nn.Module, repeats: int = 20) -> float:
-    """The median time of torch for one face, one crop at a time in float32, with its mirror image where it is used."""
+    """Torch's median time per face, one crop at a time in float32, with mirror averaging if the network uses it."""
     network, expects, times = TorchNetwork(model), model.expects, []
     face = np.random.default_rng(0).random((1, 3 if expects.color else 1, expects.size, expects.size), np.float32)
     for _ in range(repeats):
@@ -129,9 +129,9 @@ def milliseconds_per_face(model: nn.Module, repeats: int = 20) -> float:
 
 
 def turn_photo(pipeline: FacePipeline, photo: np.ndarray, angle: float) -> tuple[np.ndarray, list[Face]]:
-    """A photo turned by an angle in degrees, and its faces in the boxes that the upright photo gives.
+    """A photo rotated by an angle in degrees, and its faces, in boxes that come from the upright photo.
 
-    A Haar cascade knows upright faces only, so it is asked about the photo before it is turned.
+    A Haar cascade finds upright faces only, so detection runs before the rotation.
     """
     size = (photo.shape[1], photo.shape[0])
     matrix = similarity_matrix(angle, 1.0, (0, 0), size)
@@ -142,6 +142,6 @@ def turn_photo(pipeline: FacePipeline, photo: np.ndarray, angle: float) -> tuple
 
 
 def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
-    """Training faces, those of held-out *photos*, and a line about the data; mirror images are made in training."""
+    """Training faces, faces of held-out *photos*, and a line that describes them; no mirrored copies of the file."""
     faces, about = load_ibug()
     return *split_photos(FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size)), about

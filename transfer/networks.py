@@ -1,7 +1,7 @@
 """The networks of notebook 6: torchvision's ResNets with a fresh head, and a U-Net that predicts heatmaps.
 
-Both take RGB pictures (N, 3, size, size) in [0, 1] and return keypoints (N, K, 2) as parts of the picture, 0 its left
-or upper edge, 1 the right or lower one. ImageNet weights are used where they can be had.
+Both take RGB images (N, 3, size, size) in [0, 1] and return keypoints (N, K, 2) in fractions of the image size, 0 at
+the left or upper edge and 1 at the right or lower one. They start from ImageNet weights if these can be downloaded.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from torchvision import models
 from facial_keypoints.network import Expects
 from heatmaps import soft_argmax
 
-with warnings.catch_warnings():  # huggingface_hub wants widgets for progress bars that are never drawn
+with warnings.catch_warnings():  # huggingface_hub warns about missing widgets for progress bars
     warnings.filterwarnings("ignore", message="IProgress not found")
     import segmentation_models_pytorch as smp
 
@@ -34,10 +34,10 @@ RESNETS = {
 
 
 def imagenet_weights(name: str) -> tuple[dict | None, str]:
-    """torchvision's ImageNet weights of a ResNet and one line about them; None where they cannot be downloaded.
+    """torchvision's ImageNet weights of a ResNet, None if they cannot be downloaded, and a line that says which.
 
-    torch.hub keeps them on disk, so that only the first call needs the network; a machine without one says so within
-    5 seconds. It writes to a temporary file and checks the hash: a broken download leaves nothing behind.
+    torch.hub caches them on disk, so only the first call needs the internet; without it the call gives up after
+    5 seconds. torch.hub downloads to a temporary file and checks its hash, so a broken download leaves nothing behind.
     """
     weights, waited = RESNETS[name][1], socket.getdefaulttimeout()
     log = io.StringIO()  # torch.hub prints the address first; the line below says how it went
@@ -53,7 +53,7 @@ def imagenet_weights(name: str) -> tuple[dict | None, str]:
 
 
 def why_not(error: Exception, host: str) -> str:
-    """What an error of torch.hub means."""
+    """The reason for an error of torch.hub, in words."""
     if isinstance(error, HTTPError):
         return f"{host} answers {error.code} {error.reason}"
     if isinstance(error, URLError | HTTPException | TimeoutError | ConnectionError):
@@ -64,12 +64,12 @@ def why_not(error: Exception, host: str) -> str:
 
 
 def face_crop(size: int) -> Expects:
-    """What these networks expect: a colour crop of 1.5 boxes; keypoints as parts of it."""
+    """What these networks expect: a colour crop of 1.5 boxes; keypoints in fractions of its size."""
     return Expects(size, margin=0.25, mean=-0.5, std=float(size), color=True)
 
 
 class ImageNetInput(nn.Module):
-    """RGB in [0, 1] to the mean and spread that ImageNet networks were trained on."""
+    """Normalises RGB in [0, 1] by the mean and standard deviation that ImageNet networks were trained with."""
 
     def __init__(self):
         super().__init__()
@@ -104,9 +104,9 @@ class TransferNet(nn.Module):
 class HeatmapUNet(nn.Module):
     """A U-Net with a ResNet encoder that predicts one heatmap per keypoint, a quarter as wide as its input.
 
-    In training it returns the maps (N, K, size / 4, size / 4), before the softmax; evaluated, the points that
-    `decode` reads from them, heatmaps.soft_argmax or heatmaps.hard_argmax. The decoder's last two steps, up to full
-    size, are left out: they would cost the most. Ronneberger et al., arXiv:1505.04597, built by
+    In training mode it returns the maps (N, K, size / 4, size / 4) before the softmax; in evaluation mode the points
+    that `decode` (heatmaps.soft_argmax or heatmaps.hard_argmax) reads from them. The decoder's last two steps, up to
+    full size, are left out, since they cost the most. Ronneberger et al., arXiv:1505.04597, built with
     segmentation_models_pytorch.
     """
 
@@ -118,7 +118,7 @@ class HeatmapUNet(nn.Module):
         steps = len(channels)
         self.unet = smp.Unet(name, encoder_weights=None, decoder_channels=(*channels, *[16] * (5 - steps)))
         if weights:
-            self.unet.encoder.load_state_dict(dict(weights))  # a copy, since it takes the fc layer's out
+            self.unet.encoder.load_state_dict(dict(weights))  # a copy: it removes the entries of the fc layer
         self.unet.decoder.blocks = self.unet.decoder.blocks[:steps]
         self.unet.segmentation_head = nn.Conv2d(channels[-1], num_keypoints, 1)
 
@@ -132,8 +132,8 @@ class HeatmapUNet(nn.Module):
 
 
 def with_mirror_image(model: nn.Module, shift: int = 0) -> nn.Module:
-    """The same network, weights shared, whose answers `predict` and the pipeline average with those for the mirror
-    image, moved by `shift` pixels: see facial_keypoints.network.mirror_averaged."""
+    """The same network, sharing its weights, for which `predict` and the pipeline average predictions with those for
+    the mirror image, shifted by `shift` pixels: see facial_keypoints.network.mirror_averaged."""
     other = copy.copy(model)
     other.expects = replace(model.expects, mirror_shift=shift)
     return other

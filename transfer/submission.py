@@ -13,7 +13,7 @@ def write_submission(path: str | Path, keypoints: np.ndarray) -> None:
     """Write keypoints (N, 68, 2), in pixels of the photos, in the coursework's format.
 
     A header `Id,Predicted`, then one row per number, counted from 0: x and y of point 0 of the first face, and
-    so on, 136 rows per face. Raises DataError for another shape, for what is not finite and when it cannot write.
+    so on, 136 rows per face. Raises DataError for a wrong shape, non-finite numbers or an unwritable file.
     """
     keypoints = np.asarray(keypoints, float)
     if keypoints.ndim != 3 or keypoints.shape[1:] != (IBUG_68.num_points, 2) or not np.isfinite(keypoints).all():

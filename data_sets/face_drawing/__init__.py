@@ -1,1 +1,1 @@
-"""Draws people: who they are and what they do (people), and their portraits (portrait, hair, maps, brushes)."""
+"""Drawn people: their attributes and scenes (people), and painting them (portrait, hair, maps, brushes)."""

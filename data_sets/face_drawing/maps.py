@@ -1,6 +1,6 @@
 """Soft properties of a face (relief, hollows, flush, wrinkles, beard) on a small map, and the warp to the canvas.
 
-The map lies in the x-y plane of landmarks.FACE_3D; the warp goes through the face's own projected points.
+The map lies in the x-y plane of pose.FACE_3D; the warp to the canvas interpolates the face's projected points.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from .brushes import SHIFT, blend, cloud, curve, fixed
 MAP_SCALE = 100  # map pixels per outer-eye distance
 MAP_X, MAP_Y = np.meshgrid(np.arange(-1.3, 1.3, 1 / MAP_SCALE), np.arange(-1.9, 1.2, 1 / MAP_SCALE))
 MAP_SIDE = np.abs(MAP_X)
-# Points that do not move with the lids or the lips: the warp between map and canvas goes through them.
+# Points that do not move with eyelids or lips: the warp between map and canvas interpolates these.
 STEADY = [*range(0, 36), 36, 39, 42, 45, 48, 51, 54, 57]
 # Forehead and crown, continuing FACE_3D upwards.
 # fmt: off
@@ -103,7 +103,7 @@ def beard_maps() -> tuple[np.ndarray, np.ndarray]:
 
 
 def warp_grid(face, shape) -> tuple[np.ndarray, np.ndarray]:
-    """For each canvas pixel its place on the maps (two float32 (H, W)): a thin-plate spline through the points."""
+    """For each canvas pixel its map coordinates (two float32 (H, W)), by a thin-plate spline through the points."""
     source = np.vstack([face.points[STEADY], face.project(FOREHEAD * face.person.size)]) / face.unit
     target = (np.vstack([FACE_3D[STEADY], FOREHEAD])[:, :2] - (MAP_X[0, 0], MAP_Y[0, 0])) * MAP_SCALE
     spline = RBFInterpolator(source, target, smoothing=0.01, kernel="thin_plate_spline")
@@ -115,7 +115,7 @@ def warp_grid(face, shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def on_canvas(grid, image) -> np.ndarray:
-    """A map seen on the canvas."""
+    """A map warped to the canvas."""
     return cv2.remap(np.ascontiguousarray(image), *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
