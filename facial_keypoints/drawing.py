@@ -29,11 +29,16 @@ def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
 def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: tuple = PREDICTED) -> np.ndarray:
     """A copy of an RGB uint8 image with the keypoints as dots, sized in proportion to the face."""
     drawn = np.ascontiguousarray(image).copy()
-    radius = max(1.0, np.ptp(keypoints, axis=0).max() / 90)
+    radius = min(max(1.0, float(np.ptp(keypoints, axis=0).max()) / 90), max(image.shape))
     for x, y in keypoints:  # 4 fractional bits place a dot between pixels
-        centre = (round(float(x) * 16), round(float(y) * 16))
+        centre = (_whole(x * 16), _whole(y * 16))
         cv2.circle(drawn, centre, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, shift=4)
     return drawn
+
+
+def _whole(position) -> int:
+    """A position for OpenCV, which takes no larger numbers."""
+    return round(min(max(float(position), -1e8), 1e8))
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple = BOX) -> np.ndarray:
@@ -41,7 +46,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple = BOX) -> np.n
     drawn = np.ascontiguousarray(image).copy()
     thickness = max(1, round(min(image.shape[:2]) / 250))
     for x, y, w, h in np.asarray(boxes).reshape(-1, 4):
-        corners = (round(float(x)), round(float(y))), (round(float(x + w)), round(float(y + h)))
+        corners = (_whole(x), _whole(y)), (_whole(x + w), _whole(y + h))
         cv2.rectangle(drawn, *corners, color, thickness, cv2.LINE_AA)
     return drawn
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from facial_keypoints import geometry
 from facial_keypoints.geometry import similarity
-from facial_keypoints.images import as_rgb
+from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.schemes import IBUG_68, check_68
 from facial_keypoints.shipped import shipped
 
@@ -27,7 +27,7 @@ HAT_LIFT, HAT_BACK, BRIDGE_DEPTH = 0.38, 0.2, 0.36
 def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4)
     """The picture "sunglasses", "moustache" or "hat", or an image file by its path, as RGBA.
 
-    Raises FileNotFoundError for a missing file, ValueError for one that is no picture or has no alpha.
+    Raises FileNotFoundError for a missing file, DataError for one that is no picture or has no alpha.
     """
     path = shipped(f"{name_or_path}.png") if name_or_path in ANCHORS else Path(name_or_path)
     if not path.is_file():
@@ -37,8 +37,8 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
             if picture.has_transparency_data:
                 return np.array(picture.convert("RGBA"))
     except OSError:
-        raise ValueError(f"{path}: not a picture Pillow can read; save it as PNG with alpha") from None
-    raise ValueError(f"{path}: the picture has no alpha channel; save it as PNG with alpha")
+        raise DataError(f"{path}: not a picture Pillow can read; save it as PNG with alpha") from None
+    raise DataError(f"{path}: the picture has no alpha channel; save it as PNG with alpha")
 
 
 def overlay(image: np.ndarray, artwork: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -133,13 +133,13 @@ def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
     """A copy of an image, as RGB, with "sunglasses", a "moustache" or a "hat" on every face.
 
     image: see images.as_rgb; keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in its
-    pixels. Raises ValueError for no picture, another name, another shape, or keypoints that are not finite.
+    pixels. Raises DataError for no picture, another name, another shape, or keypoints that are not finite.
     """
     if name not in ANCHORS:
-        raise ValueError(f"{name!r}: nothing of that name to wear; there are {', '.join(ANCHORS)}")
+        raise DataError(f"{name!r}: nothing of that name to wear; there are {', '.join(ANCHORS)}")
     keypoints = check_68(keypoints)
     if keypoints.ndim > 3 or not np.isfinite(keypoints).all():
-        raise ValueError(f"keypoints {keypoints.shape}: expected finite numbers, (68, 2) or (N, 68, 2)")
+        raise DataError(f"keypoints {keypoints.shape}: expected finite numbers, (68, 2) or (N, 68, 2)")
     artwork, result = load_artwork(name), as_rgb(image).copy()
     for face in keypoints.reshape(-1, 68, 2):
         _lay(result, artwork, placement(face, name))

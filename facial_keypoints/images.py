@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+DRAWINGS = ("EPS", "WMF")  # Pillow has Ghostscript run the first and Windows the second
 MAX_MEGAPIXELS = 300  # a phone takes 200; Pillow by itself refuses more than 179
 
 _PILLOW_LIMIT = threading.Lock()
@@ -22,19 +23,26 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
     Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
     """
+    path = Path(path)
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: not a file" if path.exists() else f"{path}: no such file")
         with _pillow_limit_off():
             picture = Image.open(path)
         with picture:
             if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
                 raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
+            if picture.format in DRAWINGS:
+                raise ValueError("a drawing that other programs would have to run, save it as PNG")
             return _upright_rgb(picture)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable picture ({error})") from None
+    except Exception as error:  # Pillow and its decoders have an exception for every way to be damaged
+        raise DataError(f"{path}: not a readable picture ({_line(error)})") from None
+
+
+def _line(error):
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
@@ -49,7 +57,9 @@ def _pillow_limit_off():
 
 
 def _upright_rgb(picture):
-    """A Pillow image as read_image returns it; raises ValueError where nothing says which number is white."""
+    """A Pillow image as read_image returns it; raises ValueError for none, or where nothing says what is white."""
+    if not picture.width or not picture.height:
+        raise ValueError("it has no pixels")
     # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.
     if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
         raise ValueError("it has 32 bits a channel, save it with 8 or 16")
@@ -69,9 +79,12 @@ def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
     if isinstance(image, Image.Image):
         try:
             return _upright_rgb(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"an image that Pillow cannot read ({error})") from None
-    image = np.asarray(image)
+        except Exception as error:
+            raise DataError(f"an image that Pillow cannot read ({_line(error)})") from None
+    try:
+        image = np.asarray(image)
+    except ValueError:
+        raise DataError("lists of different lengths are no image: expected RGB uint8 (H, W, 3)") from None
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:

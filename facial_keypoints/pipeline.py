@@ -18,6 +18,7 @@ from facial_keypoints.shipped import shipped
 NETWORKS = ("accurate", "fast")
 DETECTORS = ("yunet", "haar")
 UNTURNED = quarter_turns(0, (1, 1))
+FARTHEST = 1e6  # pixels that a box may be away, or wide or high
 GROUP_MEGABYTES = 200  # of decoded photos whose faces share batches
 
 
@@ -47,11 +48,19 @@ class Face:
 
 
 def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
-    """Boxes x, y, w, h, an array or lists, as an array; raises DataError for a box without a positive size."""
-    boxes = np.asarray(boxes, np.float32)
-    if boxes.size % 4 or not np.isfinite(boxes).all() or not (boxes.reshape(-1, 4)[:, 2:] > 0).all():
-        raise DataError("a box must be x, y, w, h in pixels with w and h above zero")
-    return boxes.reshape(-1, 4)
+    """Boxes x, y, w, h, an array or lists, as an array; raises DataError for a box without size or out of reach."""
+    wrong = DataError("a box must be x, y, w, h in pixels with w and h above zero")
+    try:
+        boxes = np.atleast_2d(np.asarray(boxes, float))
+    except (TypeError, ValueError):
+        raise wrong from None
+    if not boxes.size:
+        return np.empty((0, 4), np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not (np.abs(boxes) < FARTHEST).all():
+        raise wrong
+    if not (boxes[:, 2:] > 1 / FARTHEST).all():
+        raise wrong
+    return boxes.astype(np.float32)
 
 
 def confidence(spread: np.ndarray, within: float = 0.05) -> np.ndarray:
@@ -288,6 +297,6 @@ class _Photo:
 
     def __init__(self, image, boxes, scores, turn=UNTURNED, certain=np.inf):
         self.turn, self.certain = turn, certain  # boxes with this score are kept whatever the confidence
-        self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), scores
-        if len(scores) != len(self.boxes):
-            raise DataError(f"{len(scores)} scores for {len(self.boxes)} boxes: expected one for each")
+        self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), np.asarray(scores)
+        if self.scores.shape != (len(self.boxes),):
+            raise DataError(f"scores {self.scores.shape} for {len(self.boxes)} boxes: expected one for each")

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from facial_keypoints.geometry import similarity
+from facial_keypoints.images import DataError
 from facial_keypoints.schemes import check_68
 
 # A rigid 3D face: x to the right of the image, y down, z away from the camera; the unit is the distance of
@@ -141,13 +142,13 @@ def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
 
     image_shape is the whole photo's, not a crop's, since the camera's axis goes through its centre. Least squares in
     pixels (Levenberg-Marquardt in cv2.solvePnP), started from the frontal face that fits best; OpenCV's own start puts
-    a quarter of the course's faces behind the camera. Raises ValueError without finite, distinct keypoints.
+    a quarter of the course's faces behind the camera. Raises DataError without finite, distinct keypoints.
     """
     model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
     keypoints = check_68(keypoints).astype(float)
     points = keypoints[RIGID_POINTS]
     if not (np.isfinite(keypoints).all() and np.ptp(points, axis=0).any()):
-        raise ValueError("keypoints: all in one spot or not finite, so there is no pose to find")
+        raise DataError("keypoints: all in one spot or not finite, so there is no pose to find")
     frontal = similarity(model[:, :2], points)
     rotation = np.array((0, 0, np.arctan2(frontal[1, 0], frontal[0, 0])))
     translation = np.append(frontal[:, 2] - camera[:2, 2], camera[0, 0]) / np.hypot(*frontal[:, 0])
