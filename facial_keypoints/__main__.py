@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+
 from facial_keypoints.batch import Batch, Summary
 from facial_keypoints.filters import ANCHORS
 from facial_keypoints.images import DataError
@@ -88,6 +90,8 @@ def run(args: argparse.Namespace) -> Summary:
     if not batch.total:
         raise DataError(f"no pictures in {', '.join(map(str, args.sources))}")
     threads = min(args.jobs, batch.total)
+    if threads > 1:  # then each of them has a picture of its own to work on
+        cv2.setNumThreads(1)
     pipeline = load(args, 1 if threads > 1 else None)
     detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()  # Haar's may stand in for YuNet
     with Journal(args.output, {"network": args.network, "detector": detector}) as journal:
