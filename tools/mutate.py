@@ -89,6 +89,9 @@ EQUIVALENT = [
     # 1 - u is as uniform as u
     ("transforms.py", "uniform", "uniform(0, 1) -> uniform(1, 0)"),
     ("transforms.py", "uniform", "uniform(0, 255) -> uniform(255, 0)"),
+    # Python knows how many processors there are
+    ("data_load.py", "os.cpu_count()", "1 -> 0"),
+    ("data_load.py", "os.cpu_count()", "1 -> 2"),
     # what open() takes on Linux and macOS anyway
     ("data_load.py", "open(", "open(csv_file, newline='', encoding='utf-8') -> open(csv_file, newline='')"),
     # OpenCV takes the size of the kernel from sigma unless it is above 0
