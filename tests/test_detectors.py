@@ -147,6 +147,7 @@ def yunet_with(monkeypatch):
         (960, 1280, (640, 480)),
         (1280, 333, (166, 640)),
         (3, 1000, (640, 64)),
+        (1, 1280, (640, 64)),
         (1000, 3, (64, 640)),
     ],
 )
@@ -181,9 +182,30 @@ def test_yunet_looks_again_at_large_photos_and_where_nobody_is_found(longest, fa
 
 def test_yunets_boxes_come_best_first_and_overlapping_ones_once(yunet_with):
     faces = [(0, 0, 100, 100, 0.6), (5, 0, 100, 100, 0.9), (60, 0, 100, 100, 0.7), (300, 0, 50, 50, 0.3)]
+    faces.append((5, 40, 100, 100, 0.65))  # shares 43 % with the second
     detector, _ = yunet_with(*faces)
     boxes, scores = detector.native_boxes(np.zeros((400, 600, 3), np.uint8))
     np.testing.assert_allclose(boxes, [faces[1][:4], faces[2][:4]])  # the third shares 29 % with the second
     np.testing.assert_allclose(scores, [0.9, 0.7])
     detector, _ = yunet_with(*faces, min_score=0.2)
     assert len(detector.native_boxes(np.zeros((400, 600, 3), np.uint8))[0]) == 3
+
+
+def test_a_download_that_never_ends_is_ended(monkeypatch):
+    class Endless:
+        megabytes = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read1(self, count):
+            self.megabytes += count / 1e6
+            assert self.megabytes < 20
+            return bytes(count)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Endless())
+    with pytest.raises(OSError, match="another file"):
+        yunet.fetch("https://example.com", seconds=60)

@@ -49,7 +49,7 @@ SUBJECTS = {  # modules, from each subject as many faults, and their tests
     ),
     "pipeline": (
         [f"facial_keypoints/{name}.py" for name in ("pipeline", "network", "pose", "filters", "eyes")],
-        ["test_pipeline.py", "test_library.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
+        ["test_pipeline.py", "test_library.py", "test_fuzz.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
     ),
     "detectors": (["detector_architectures/*.py"], ["test_detectors.py", "test_yunet.py", "test_pipeline.py"]),
 }
