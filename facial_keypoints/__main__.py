@@ -103,15 +103,18 @@ def run(args: argparse.Namespace) -> Summary:
 
 
 def follow(args: argparse.Namespace) -> int:
-    """Follow the faces of videos, or before the camera; returns how many videos could not be read."""
+    """Follow the faces of videos, or before the camera; returns how many videos could not be read.
+
+    The network has one thread: decoder and encoder take the other cores.
+    """
     if args.csv:
         raise DataError("--csv is for pictures; of videos --json tells the faces of every frame")
     if args.webcam:
-        print(watch(0, load(args, None), Drawing(args.filter or (), args.draw or not args.filter)))
+        print(watch(0, load(args, 1), Drawing(args.filter or (), args.draw or not args.filter)))
         return 0
     if len({results_of(source, args.output) for source in args.sources}) < len(args.sources):
         raise DataError("two videos of one name: give each a command and an --output of its own")
-    pipeline, failed = load(args, None), 0
+    pipeline, failed = load(args, 1), 0
     for source in args.sources:
         try:
             with progress_bar(None, " frames") as report:
