@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.video import frames, jitter, lag, still
 from data_sets.drawn_faces import draw_face
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
@@ -197,3 +198,22 @@ def test_a_network_without_spread_is_refused(pipeline):
     tracker(image, 0.0)
     with pytest.raises(DataError, match="does not estimate its spread"):
         tracker(image, 0.1)
+
+
+# ---- the measurement
+
+
+def test_lag_and_jitter_are_those_that_were_put_in():
+    at = np.arange(90)[:, None, None] / 30 + np.zeros((1, 68, 2))
+    path = lambda times: 20 * np.sin(np.pi * times)  # noqa: E731
+    assert lag(path(at - 0.5 / 30) + 3, path(at)) == pytest.approx(0.5, abs=0.03)
+    noise = np.random.default_rng(0).normal(0, 2, (2000, 68, 2))
+    sway, step = jitter(noise)
+    assert sway == pytest.approx(2 * 2**0.5, rel=0.02) and step == pytest.approx(2 * np.pi**0.5, rel=0.02)
+
+
+def test_drawn_films_tell_where_the_face_is():
+    image, seconds, keypoints = next(frames(2, still))
+    assert image.shape == (240, 320, 3) and image.dtype == np.uint8 and seconds == 0
+    x, y, w, h = tight_box(keypoints)
+    assert abs(x + w / 2 - 160) < 10 and 80 < max(w, h) < 130

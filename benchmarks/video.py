@@ -1,0 +1,208 @@
+"""How well and how fast faces are followed in videos: drawn heads, where the truth is known in every frame.
+
+    python -m benchmarks.video        writes results/video.csv and results/video_speed.csv; some minutes
+
+Two people who stay still, turn, tilt, talk, move, and leave and come back: three seconds each at 30 frames a second
+and 320x240 pixels with a camera's noise, faces about 100 pixels wide. `fast` follows them as Tracker does.
+"""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+
+from benchmarks.tables import RESULTS
+from data_sets.face_drawing.people import Face, Scene, draw_person, draw_scene, express, rotation_of, slide_outline
+from data_sets.face_drawing.portrait import paint
+from facial_keypoints import FacePipeline, Tracker
+from facial_keypoints.geometry import tight_box
+from facial_keypoints.results import Drawing
+from facial_keypoints.video import track_video
+
+PEOPLE = (1, 2)  # seeds: a dark face in little light, and a light one
+RATE, SECONDS = 30, 3
+WIDTH, HEIGHT = 320, 240
+EYES = 66  # pixels between the outer eye corners
+ZOOM = 1.5  # frames are painted larger, then reduced
+NOISE = 4  # the camera's, standard deviation of 255 steps
+SETTLED = 10  # frames that jitter is measured after
+
+
+def wave(seconds: float, period: float = 2.0) -> float:
+    return float(np.sin(2 * np.pi * seconds / period))
+
+
+# What a head does: its scene, and its middle in parts of the picture, at a time in seconds.
+
+
+def still(scene, seconds):
+    return scene, (0.5, 0.5)
+
+
+def turn(scene, seconds):
+    return replace(scene, angles=np.radians([35 * wave(seconds), 10 * wave(seconds, 1.5), 0])), (0.5, 0.5)
+
+
+def tilt(scene, seconds):
+    return replace(scene, angles=np.radians([0, 0, 35 * wave(seconds)])), (0.5, 0.5)
+
+
+def talk(scene, seconds):
+    """The mouth opens and closes five times a second; the eyes blink once."""
+    lids = np.full(2, 0.1 if seconds % 1 < 0.1 else 1.0)
+    return replace(scene, gape=0.5 * wave(seconds, 0.4) ** 2, lids=lids), (0.5, 0.5)
+
+
+def move(scene, seconds):
+    """To and fro, with up to two box widths a second."""
+    return scene, (0.5 + 0.2 * wave(seconds), 0.5)
+
+
+def leave(scene, seconds):
+    """Out of the picture for a second, and back at the same side."""
+    return scene, (0.5 - 0.9 * min(0.0, np.cos(2 * np.pi * seconds / SECONDS)), 0.5)
+
+
+PATHS = (still, turn, tilt, talk, move, leave)
+
+
+def quiet(scene: Scene) -> Scene:
+    """The scene with a level head, eyes open and mouth closed."""
+    calm = {"angles": np.zeros(3), "lids": np.ones(2), "gape": 0.0, "smile": 0.2, "brow_lift": 0.0, "frown": 0.0}
+    return replace(scene, **calm, distance=10.0)
+
+
+def frames(seed: int, path: Callable) -> Iterator[tuple[np.ndarray, float, np.ndarray]]:
+    """RGB uint8 frames of somebody, their times in seconds, and the keypoints (68, 2)."""
+    person, scene = draw_person(np.random.default_rng((seed, 0))), quiet(draw_scene(np.random.default_rng((seed, 1))))
+    noise, size = np.random.default_rng((seed, 2)), np.array((WIDTH, HEIGHT))
+    for number in range(RATE * SECONDS):
+        moved, middle = path(scene, number / RATE)
+        shape = express(person.shape, moved)
+        slide_outline(shape, moved.angles[0])
+        face = Face(person, moved, shape, rotation_of(moved.angles), ZOOM * EYES)
+        face.offset = middle * size * ZOOM - face.project(np.zeros((1, 3)))[0]
+        height, width = (int(side * ZOOM) for side in (HEIGHT, WIDTH))
+        wide = 2 if path is leave else 1  # the painter needs room where nobody sees it
+        canvas = paint((height, wide * width), face, np.random.default_rng((seed, 3)))  # the same strokes every time
+        image = cv2.resize(canvas[:, :width], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        image = np.clip(image + NOISE * noise.standard_normal(image.shape), 0, 255).astype(np.uint8)
+        yield image, number / RATE, (face.points + 0.5) / ZOOM - 0.5
+
+
+def follow(film: list, tracker: Tracker) -> tuple[np.ndarray, list]:
+    """Keypoints (T, 68, 2) of the face that was followed, NaN where there was none, and its identities."""
+    points, identities = np.full((len(film), 68, 2), np.nan), []
+    for number, (image, seconds, _) in enumerate(film):
+        for tracked in tracker(image, seconds)[:1]:
+            points[number] = tracked.face.keypoints
+            identities.append(tracked.identity)
+    return points, identities
+
+
+def in_view(keypoints: np.ndarray) -> bool:
+    """Whether all of a face is in the picture."""
+    x, y, w, h = tight_box(keypoints)
+    return bool(x >= 0 and y >= 0 and x + w < WIDTH and y + h < HEIGHT)
+
+
+def measure(film: list, pipeline: FacePipeline) -> dict:
+    """What is in the table, of one film; lengths in % of the box's longer side."""
+    truth = np.array([keypoints for _, _, keypoints in film])
+    seen = np.array([in_view(keypoints) for keypoints in truth])
+    size = np.ptp(truth[0], axis=0).max() / 100
+    raw, _ = follow(film, Tracker(pipeline, cutoff=np.inf))
+    smooth, identities = follow(film, Tracker(pipeline))
+    row = {
+        "frames": int(seen.sum()),
+        "lost": int((seen & np.isnan(smooth[:, 0, 0])).sum()),
+        "identity switches": int(np.count_nonzero(np.diff(identities))),
+        "error, not smoothed": error(raw, truth, seen) / size,
+        "error": error(smooth, truth, seen) / size,
+    }
+    if np.ptp(truth, axis=0).max() < 1e-6:
+        before, after = jitter(raw) / size, jitter(smooth) / size
+        return row | dict(
+            zip(
+                ("sway, not smoothed", "sway", "jitter, not smoothed", "jitter"),
+                (before[0], after[0], before[1], after[1]),
+                strict=True,
+            )
+        )
+    return row | {"lag, frames": lag(smooth, truth)} if seen.all() else row
+
+
+def error(points, truth, seen) -> float:
+    """The mean distance to the truth."""
+    return float(np.nanmean(np.linalg.norm(points - truth, axis=2)[seen]))
+
+
+def jitter(points) -> np.ndarray:  # (2,)
+    """Of a still face: the standard deviation about each point's mean place, and the mean step between frames."""
+    points = points[SETTLED:]
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=2)
+    return np.array([np.sqrt(points.var(axis=0).sum(axis=1).mean()), steps.mean()])
+
+
+def lag(points, truth) -> float:
+    """How many frames the points are behind the truth: by how much of its velocity they differ, by least squares."""
+    velocity = np.gradient(truth, axis=0)
+    behind = truth - points
+    behind = behind - np.nanmean(behind, axis=0)
+    return float(np.nansum(behind * velocity) / (velocity**2)[~np.isnan(points)].sum())
+
+
+def write_film(path: Path, images: list) -> None:
+    """RGB images as an H.264 video."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", RATE)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for image in images:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode(None))
+
+
+def speed(films: list, pipeline: FacePipeline) -> list[dict]:
+    """Milliseconds a frame of 640x480 from file to drawn file, with one face and with four."""
+    one, rows = [cv2.resize(image, (2 * WIDTH, 2 * HEIGHT)) for image, _, _ in films[0]], []
+    four = [np.tile(image, (2, 2, 1)) for image, _, _ in films[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        for faces, images in ((1, one), (4, four)):
+            source = Path(folder, f"{faces}.mp4")
+            write_film(source, images)
+            start = time.perf_counter(), time.process_time()
+            summary = track_video(source, Path(folder), pipeline, Drawing(keypoints=True))
+            wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
+            assert len(summary.identities) == faces and summary.frames == len(images)
+            rows.append({"faces": faces, "ms a frame": 1e3 * wall / len(images), "CPU ms": 1e3 * cpu / len(images)})
+    return rows
+
+
+def main() -> None:
+    """Measure and write the tables."""
+    pipeline, rows, films = FacePipeline("fast", threads=1), [], []
+    for path in PATHS:
+        for seed in PEOPLE:
+            films.append(list(frames(seed, path)))
+            rows.append({"what": path.__name__, "person": seed} | measure(films[-1], pipeline))
+    table = pd.DataFrame(rows).round(3)
+    table.to_csv(RESULTS / "video.csv", index=False)
+    print(table.to_string())
+    table = pd.DataFrame(speed(films[len(PEOPLE) :], pipeline)).round(1)
+    machine = f"{os.cpu_count()} cores of {platform.machine()}, load {os.getloadavg()[0]:.0f}"
+    table["measured on"] = machine
+    table.to_csv(RESULTS / "video_speed.csv", index=False)
+    print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()
