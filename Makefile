@@ -1,4 +1,4 @@
-# make run, make test: each sets up what it needs. `make` alone says what there is.
+# Every target sets up the environment that it needs. `make` alone lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,8 +14,8 @@ help:
 	@echo "make notebooks  execute the committed notebooks in place"
 	@echo "make lint       ruff on modules and notebooks"
 	@echo "make clean      remove build/ and caches (not data/, .venv/ and saved_models/)"
-	@echo "QUICK=1 makes every notebook minutes-short; KEYPOINTS_DATA=DIR points to the data"
-	@echo "KEYPOINTS_DEVICE=cpu, cuda or mps says what trains (default: a GPU if there is one)"
+	@echo "QUICK=1 runs every notebook in minutes; KEYPOINTS_DATA=DIR names the data folder"
+	@echo "KEYPOINTS_DEVICE=cpu, cuda or mps is the device to train on (default: a GPU if there is one)"
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,7 +26,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 	@echo "environment: ready in $(VENV)"
 
-# The real data when it can be had; the notebooks go on with drawn faces when it cannot.
+# Without the real data, and if it cannot be fetched, the notebooks run on drawn faces.
 run: $(READY)
 	@test -n "$$KEYPOINTS_DATA" -o -f data/training_frames_keypoints.csv || $(BIN)/python tools/download_data.py || true
 	@echo "notebooks: executing copies into build/notebooks/"
