@@ -10,7 +10,7 @@ from torchvision.transforms import Compose
 
 import metrics
 from facial_keypoints.network import Expects
-from facial_keypoints.schemes import Scheme
+from facial_keypoints.schemes import TWO_JAWS, Scheme
 from models import AccurateNet, BatchNormNet, FastNet, Net, initialize
 from transforms import (
     CenterCrop,
@@ -23,6 +23,7 @@ from transforms import (
     RandomCrop,
     RandomNoise,
     RandomOcclusion,
+    RandomTurn,
     Rescale,
     ToTensor,
 )
@@ -32,10 +33,10 @@ EXPECTS = Expects()
 EXPECTS_FRAMES = Expects(margin=None)
 
 
-def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentations) -> Compose:
+def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentations, turn=None) -> Compose:
     """From a sample to what a network expects: the face crop, augmentations, normalised keypoints."""
     affine = affine and replace(affine, scheme=expects.scheme)
-    return Compose([FaceCrop(expects.size, expects.margin, affine), *augmentations, *_end(expects)])
+    return Compose([FaceCrop(expects.size, expects.margin, affine, turn), *augmentations, *_end(expects)])
 
 
 def frame_input(expects: Expects, crop: type = CenterCrop, *augmentations) -> Compose:
@@ -69,7 +70,8 @@ class Recipe:
     """One way to train: a network, what it sees, and the numbers of `fit`.
 
     expects: what the network sees and answers, the scheme of points included; affine, augmentations: of face crops
-    and of whole frames in training; first: a recipe that comes before, this one goes on with its network.
+    and of whole frames in training; turn: of face crops, see transforms.FaceCrop; first: a recipe that comes before,
+    this one goes on with its network.
     """
 
     network: type[nn.Module]
@@ -83,6 +85,7 @@ class Recipe:
     expects: Expects = EXPECTS
     affine: RandomAffine | None = None
     augmentations: tuple = ()
+    turn: RandomTurn | None = None
     ships: bool = False  # trained on 300-W too, without validation, in half precision
     first: "Recipe | None" = None
 
@@ -101,7 +104,7 @@ class Recipe:
         """From a sample of the training data to a network's input."""
         if self.expects.margin is None:
             return frame_input(self.expects, RandomCrop, *self.augmentations)
-        return face_input(self.expects, self.affine, *self.augmentations)
+        return face_input(self.expects, self.affine, *self.augmentations, turn=self.turn)
 
     @property
     def transform(self) -> Compose:
@@ -174,6 +177,23 @@ def shipped(network: type[nn.Module]) -> Recipe:
     return replace(start, expects=expects, affine=milder, augmentations=(), epochs=20, first=start)
 
 
+# Heads that turn: made faces among the real ones (turned_heads), two jaws, and faces tilted by up to 45 degrees.
+TWO_JAWS_OF_160 = replace(PARTS_OF_160, scheme=TWO_JAWS)
+
+
+def turned(network: type[nn.Module]) -> Recipe:
+    """A network that has seen turned heads: strong geometry to the end, on crops that are large from the start."""
+    return replace(
+        START,
+        network=network,
+        expects=replace(TWO_JAWS_OF_160, mirror_shift=network.mirror_shift),
+        affine=RandomAffine(rotation=0, scale=0.07, shift=0.045),
+        augmentations=(RandomColor(), RandomBlur(p=0.25), RandomNoise(p=0.25), RandomOcclusion(p=0.25)),
+        turn=RandomTurn(steep=45),
+        epochs=24,
+    )
+
+
 # The first net again, on what a face detector would cut out, with a start that lets it learn.
 FACE_CROPS = Recipe(
     network=Net,
@@ -217,4 +237,8 @@ RECIPES = {
     "batchnorm-crops": replace(FACE_CROPS, network=BatchNormNet, he_start=False),
     "accurate": shipped(AccurateNet),
     "fast": shipped(FastNet),
+    "accurate-turned": turned(AccurateNet),
+    "fast-turned": turned(FastNet),
+    # For going on from a network of 68 points: python train.py fast-turned-on --start saved_models/fast.pt
+    "fast-turned-on": replace(turned(FastNet), lr=1.5e-3, epochs=8),
 }

@@ -29,12 +29,13 @@ from data_sets.find import find_data
 from data_sets.own import own_data
 from data_sets.splits import real_splits
 from facial_keypoints.images import DataError
-from facial_keypoints.schemes import Scheme, read_scheme
+from facial_keypoints.schemes import TWO_JAWS, Scheme, read_scheme
 from recipes import RECIPES, Recipe
 from training.checkpoints import delete_checkpoints, stage_checkpoints
 from training.device import keep_freed_memory
 from training.loop import evaluate, fit
 from training.weights import network_name, save_model, start_from
+from turned_heads.two_jaws import with_turned_heads
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
@@ -132,7 +133,9 @@ def course_job(recipe: Recipe) -> Job:
         split = real_splits(data)[0]
         print(f"300-W: {split.about}")
         tests = {name: test.crops(test.exact_boxes(), recipe.transform) for name, test in split.tests.items()}
-        return Job(recipe, split.faces(recipe), None, tests)
+        two_jaws = recipe.expects.scheme == TWO_JAWS
+        training = with_turned_heads(split, data.path) if two_jaws else split.faces(recipe)
+        return Job(recipe, training, None, tests)
     training, validation, test = course_data(data.path)
     return Job(recipe, training, validation, prepared(recipe, {"validation": validation, "test": test}))
 
@@ -168,10 +171,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="weights file (default: saved_models/, named after the options)")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="your own pictures and keypoints")
     parser.add_argument("--scheme", type=Path, metavar="FILE", help="landmark scheme of --data, a TOML file")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to fine-tune on --data")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to fine-tune")
     args = parser.parse_args()
-    if (args.scheme or args.start) and not args.data:
-        parser.error("--scheme and --start need --data")
+    if args.scheme and not args.data:
+        parser.error("--scheme needs --data")
     return args
 
 

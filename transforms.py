@@ -17,7 +17,7 @@ from facial_keypoints.geometry import (
     transform_points,
     warp,
 )
-from facial_keypoints.schemes import IBUG_68, Scheme
+from facial_keypoints.schemes import IBUG_68, TWO_JAWS, Scheme, with_jaw_3d
 
 
 def with_image(sample: dict, image, keypoints) -> dict:
@@ -165,19 +165,54 @@ class RandomAffine:
         return sample | {"keypoints": self.scheme.swap_sides(sample["keypoints"])} if mirrored else sample
 
 
+def boxed_points(keypoints: np.ndarray) -> np.ndarray:  # (68 or K, 2)
+    """The keypoints that a face's box is about: of two jaws the one that is seen or, if unknown, the head's."""
+    if len(keypoints) != TWO_JAWS.num_points:
+        return keypoints
+    return np.where(np.isnan(keypoints[:68]), with_jaw_3d(keypoints), keypoints[:68])
+
+
+@dataclass(frozen=True)
+class RandomTurn:
+    """A random angle in the picture's plane: any up to `steep` degrees with probability `often`, else N(0, mild)."""
+
+    steep: float = 45.0
+    often: float = 0.7
+    mild: float = 5.0
+
+    def draw(self) -> float:
+        """One angle in degrees."""
+        return uniform(-self.steep, self.steep) if uniform(0, 1) < self.often else normal(self.mild)
+
+
 class FaceCrop:
     """A size x size crop around the face, in one warp.
 
     The box is sample['box'] or else the tight box of the keypoints; see geometry.crop_matrix for the margin.
-    `affine` (a RandomAffine) is multiplied into the same matrix.
+    `affine` (a RandomAffine) is multiplied into the same matrix. `turn` (a RandomTurn) comes first: the box is then
+    that of the turned keypoints, as a detector would have it, and sample['box'] is of no use.
     """
 
-    def __init__(self, size: int = 224, margin: float = 0.25, affine: RandomAffine | None = None):
-        self.size, self.margin, self.affine = size, margin, affine
+    def __init__(
+        self,
+        size: int = 224,
+        margin: float = 0.25,
+        affine: RandomAffine | None = None,
+        turn: RandomTurn | None = None,
+    ):
+        self.size, self.margin, self.affine, self.turn = size, margin, affine, turn
+
+    def crop(self, sample) -> np.ndarray:  # (2, 3)
+        """From the picture to the crop, before `affine`."""
+        points = boxed_points(sample["keypoints"])
+        if self.turn:
+            turn = similarity_matrix(self.turn.draw(), 1, (0, 0), sample["image"].shape[1::-1])
+            box = tight_box(transform_points(turn, points))
+            return compose(crop_matrix(box, self.size, self.margin), turn)
+        return crop_matrix(sample["box"] if "box" in sample else tight_box(points), self.size, self.margin)
 
     def __call__(self, sample):
-        box = sample["box"] if "box" in sample else tight_box(sample["keypoints"])
-        matrix, size = crop_matrix(box, self.size, self.margin), (self.size, self.size)
+        matrix, size = self.crop(sample), (self.size, self.size)
         return self.affine.warp(sample, matrix, size) if self.affine else warp_sample(sample, matrix, size)
 
 

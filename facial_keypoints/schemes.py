@@ -138,3 +138,20 @@ def check_68(keypoints) -> np.ndarray:
     if keypoints.shape[-2:] != (IBUG_68.num_points, 2):
         raise DataError(f"keypoints {keypoints.shape}: expected (68, 2), since only {IBUG_68.name} is known here")
     return keypoints
+
+
+# The 68 points, then the jaw of the head: where its 17 points are in 3D, hidden or not. The first 17 follow the edge
+# of the cheek that is seen, as the labels of 300-W do; on a face from the front both are the same.
+TWO_JAWS = Scheme(
+    name="ibug-68 and the head's jaw",
+    num_points=85,
+    mirror=(*IBUG_68.mirror, *(68 + point for point in IBUG_68.mirror[:17])),
+    ruler=IBUG_68.ruler,
+    contours=IBUG_68.contours | {"head's jaw": tuple(range(68, 85))},
+    parts=IBUG_68.parts | {"head's jaw": tuple(range(68, 85))},
+)
+
+
+def with_jaw_3d(points: np.ndarray) -> np.ndarray:  # (..., 68, 2)
+    """The 68 points with the jaw of the head, of the 85 points (..., 85, 2) of TWO_JAWS."""
+    return np.concatenate([points[..., 68:85, :], points[..., 17:68, :]], axis=-2)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 import metrics
 from facial_keypoints.images import DataError
 from facial_keypoints.network import mirror_averaged
+from facial_keypoints.schemes import with_jaw_3d
 from recipes import EXPECTS
 from training.checkpoints import TrainingState, run_settings
 from training.device import autocast, best_device, memory_format, to_device
@@ -50,10 +51,12 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress
     return total.item() / len(loader.dataset)
 
 
-def predict(model: nn.Module, dataset, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true keypoints (N, K, 2) of a data set, normalised as the data set gives them.
+def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted keypoints with their spread (N, K, 3) of a data set and true ones (N, K, 2), normalised as it is.
 
-    With the mirror image where the network's `expects` says so, as the library uses it.
+    With the mirror image where the network's `expects` says so, as the library uses it. A network of two jaws
+    (schemes.TWO_JAWS) is asked for 68 points where no more are labelled: with the jaw that is seen, or with the
+    head's if jaw_3d.
     """
     expects = getattr(model, "expects", EXPECTS)  # a network in training has none yet
     device = next(model.parameters()).device
@@ -61,9 +64,19 @@ def predict(model: nn.Module, dataset, batch_size: int = 64) -> tuple[np.ndarray
     predicted, true = [], []
     for batch in DataLoader(dataset, batch_size):
         with autocast(device):
-            predicted.append(mirror_averaged(network.locate, batch["image"].numpy(), expects)[..., :2])
+            points = mirror_averaged(network.locate, batch["image"].numpy(), expects)
+        labelled = batch["keypoints"].shape[1]
+        if points.shape[1] > labelled:
+            points = with_jaw_3d(points) if jaw_3d else points[:, :labelled]
+        predicted.append(points)
         true.append(batch["keypoints"].numpy())
     return np.concatenate(predicted), np.concatenate(true)
+
+
+def predict(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true keypoints (N, K, 2) of a data set, see `locate`."""
+    located, true = locate(model, dataset, batch_size, jaw_3d)
+    return located[..., :2], true
 
 
 def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -34,15 +34,18 @@ class SpreadLoss:
     The negative logarithm of exp(-r) / sqrt(det C), a Laplace distribution in the plane, up to a constant: C is
     the covariance of the map, r the distance of the true point in units of it (Mahalanobis's). A map that is wide
     where, and in the direction in which, its answer is wrong costs least; along a jaw one can be off further than
-    across it. Given points alone, as the network returns them when it is evaluated, the mean distance.
+    across it. Given points alone, as the network returns them when it is evaluated, the mean distance. Points whose
+    true place is not known (NaN) do not count.
     After Kendall and Gal, arXiv:1703.04977, section 3; directions: Zhou et al., "STAR loss", arXiv:2306.02763.
     """
 
     def __call__(self, predicted, true):
-        off = predicted[..., :2] - true
-        if predicted.shape[2] == 2:
-            return off.norm(dim=2).mean()
-        (x, y), (across, down, both) = off.unbind(dim=2), predicted[..., 2:].unbind(dim=2)
+        known = true.isfinite().all(dim=2)
+        predicted, true = predicted[known], true[known]
+        off = predicted[:, :2] - true
+        if predicted.shape[1] == 2:
+            return off.norm(dim=1).mean()
+        (x, y), (across, down, both) = off.unbind(dim=1), predicted[:, 2:].unbind(dim=1)
         determinant = across * down - both**2
         squared = (down * x**2 - 2 * both * x * y + across * y**2) / determinant
         return ((squared + 1e-8).sqrt() + determinant.log() / 2).mean()  # the root of exactly 0 has no gradient

@@ -9,6 +9,7 @@ from torch import nn
 
 from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
+from facial_keypoints.schemes import IBUG_68, TWO_JAWS
 from models import NETWORKS
 
 
@@ -96,14 +97,19 @@ def _arguments(content):
 def start_from(model: nn.Module, path: str | Path) -> str:
     """Copy the weights of a file into a network of the same class, for fine-tuning; returns a line that describes it.
 
-    Layers whose shape differs, like the last one for another number of points, keep their initialisation. Raises
-    DataError if the file holds another class of network.
+    Layers whose shape differs, like the last one for another number of points, keep their initialisation; but where a
+    HeatmapNet of 68 points becomes one of two jaws, the head's jaw begins as the visible one. Raises DataError if the
+    file holds another class of network.
     """
     start = load_model(path)
     if type(start) is not type(model):
         raise DataError(f"{path}: holds {type(start).__name__}, this recipe trains {type(model).__name__}")
-    own = model.state_dict()
-    model.load_state_dict({k: v for k, v in start.state_dict().items() if v.shape == own[k].shape}, strict=False)
+    own, weights = model.state_dict(), start.state_dict()
+    if (start.num_keypoints, model.num_keypoints) == (IBUG_68.num_points, TWO_JAWS.num_points):
+        for name in ("head.weight", "head.bias"):
+            weights[name] = torch.cat([weights[name], weights[name][:17]])
+        start.num_keypoints = model.num_keypoints
+    model.load_state_dict({k: v for k, v in weights.items() if v.shape == own[k].shape}, strict=False)
     if start.num_keypoints == model.num_keypoints:
         return f"{path}, all layers"
     return f"{path}; its last layer has {start.num_keypoints} points, that for {model.num_keypoints} starts afresh"

@@ -1,0 +1,45 @@
+"""Make the turned views that networks learn from, and those that choices are made on.
+
+    python -m turned_heads                  into build/turned_heads/; Ctrl-C and run again to go on
+    python -m turned_heads --views 5
+
+Needs the course's frames and 300-W. A few minutes on one core.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+
+from data_sets.find import find_data
+from facial_keypoints.images import DataError
+from turned_heads.cache import make
+from turned_heads.sources import BUILD, VIEWS, sources
+
+
+def main() -> None:
+    """Make all caches, with progress."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--views", type=int, default=VIEWS, help=f"of each photo of 300-W (default: {VIEWS})")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=BUILD)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    start = time.perf_counter()
+
+    def progress(done, total):
+        print(f"\r{faces.name}: part {done} of {total}, {time.perf_counter() - start:.0f} s", end="", flush=True)
+
+    for faces, views in sources(find_data().path, args.views):
+        folder = make(args.output, faces, views, args.seed, progress)
+        print(f"\n{folder}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("\ninterrupted; run it again to go on") from None
+    except DataError as error:
+        raise SystemExit(str(error)) from None

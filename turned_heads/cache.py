@@ -1,0 +1,174 @@
+"""Turned views made once and kept: from labelled faces to files, and from the files to a data set.
+
+A cache is a folder of parts (.npz), each with the views of SOURCES_PER_PART faces: pictures as JPEG, points, poses,
+and the photo or person that they are of. Its name tells what it was made from, labels included, so that another cut
+of the data or another convention of the labels never meets old views. A part is written whole or not at all, and has
+its own seed: an interrupted run goes on where it stopped and ends the same.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+import cv2
+import numpy as np
+
+from data_load import KeypointsDataset
+from facial_keypoints.geometry import resize, resize_matrix, tight_box, transform_points
+from facial_keypoints.images import DataError
+from facial_keypoints.schemes import IBUG_68
+from turned_heads.head import fit_head
+from turned_heads.layers import take_apart
+from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
+
+SOURCES_PER_PART = 40
+VERSION = 1  # of the geometry: views made by another one are not taken
+JPEG_QUALITY = 92
+CUT_MARGIN, CUT_BOX = 0.75, 180  # of the photo that is kept about a face: room around its box, and the box in pixels
+STEEPEST = np.radians(50)  # faces that are turned further are not turned any more
+SMALLEST = 48  # pixels of the box's longer side: smaller faces are not worth turning
+DEPTHS = (0.93, 1.1)  # how flat and how deep heads are taken to be, against the template
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What views are made from: a data set with 68 points, and the photo or person of each face, (N,) str."""
+
+    name: str
+    data: KeypointsDataset
+    groups: np.ndarray
+
+
+def folder_of(root: Path, faces: Faces, views: int, seed: int) -> Path:
+    """Where the views of these faces are kept."""
+    labels = np.ascontiguousarray(faces.data.keypoints[faces.data.indices], np.float32)
+    return root / f"{faces.name}-{views}-seed{seed}-v{VERSION}-{crc32(labels.tobytes()):08x}"
+
+
+def cut_out(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a photo about a face, no larger than needed, and the points in it."""
+    x, y, w, h = tight_box(keypoints)
+    room = CUT_MARGIN * max(w, h)
+    low = np.maximum([x - room, y - room], 0).astype(int)
+    high = np.minimum([x + w + room, y + h + room], image.shape[1::-1]).astype(int)
+    part, keypoints = image[low[1] : high[1], low[0] : high[0]], keypoints - low
+    scale = CUT_BOX / max(w, h)
+    if scale >= 1:
+        return part, keypoints
+    old = part.shape[1::-1]
+    new = tuple(max(8, round(side * scale)) for side in old)
+    return resize(part, new), transform_points(resize_matrix(old, new), keypoints)
+
+
+def views_of(image: np.ndarray, keypoints: np.ndarray, count: int, rng: np.random.Generator, others) -> list[View]:
+    """Random turned views of a labelled face; none of one that is too small or turned too far already."""
+    large = tight_box(keypoints)[2:].max() >= SMALLEST
+    image, keypoints = cut_out(image, keypoints)
+    head = fit_head(keypoints)
+    if not large or abs(head.pose.yaw) > STEEPEST:
+        return []
+    source = Source(take_apart(image, head), head)
+    poses = [draw_pose(rng, head.pose) for _ in range(count)]
+    return [view(source, pose, rng, others, rng.uniform(*DEPTHS)) for pose in poses]
+
+
+def write_part(path: Path, faces: Faces, positions: np.ndarray, views: int, seed: int) -> int:
+    """Make and write the views of some faces; returns how many there are."""
+    data = faces.data.with_transform(None)
+    samples = [data[int(position)] for position in positions]
+    rng = np.random.default_rng([seed, *positions[:1]])
+    others = [sample["image"] for sample in samples]
+    made, groups = [], []
+    for position, sample in zip(positions, samples, strict=True):
+        new = views_of(sample["image"], sample["keypoints"], views, rng, others)
+        made += new
+        groups += [faces.groups[position]] * len(new)
+    pictures = [encode(one.image) for one in made]
+    write_npz(
+        path,
+        bytes=np.concatenate([*pictures, np.empty(0, np.uint8)]),
+        lengths=np.array([len(picture) for picture in pictures], int),
+        keypoints=np.array([one.keypoints for one in made], np.float32).reshape(-1, 68, 2),
+        pose=np.array([one.pose for one in made], np.float32).reshape(-1, 3),
+        groups=np.array(groups, str),
+    )
+    return len(made)
+
+
+def write_npz(path: Path, **arrays) -> None:
+    """np.savez of the whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(f"{path}.part")
+    with open(part, "wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
+
+
+def encode(image: np.ndarray) -> np.ndarray:  # (B,) uint8
+    """RGB uint8 as JPEG."""
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].ravel()
+
+
+def make(root: Path, faces: Faces, views: int, seed: int = 0, progress=None) -> Path:
+    """Fill the cache of these faces and return its folder; parts that exist are kept.
+
+    progress: called with the number of finished parts and of all.
+    """
+    folder = folder_of(root, faces, views, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = np.array_split(np.arange(len(faces.data)), max(1, -(-len(faces.data) // SOURCES_PER_PART)))
+    for number, positions in enumerate(parts):
+        path = folder / f"part-{number:03d}.npz"
+        if not path.is_file():
+            write_part(path, faces, positions, views, seed)
+        if progress:
+            progress(number + 1, len(parts))
+    (folder / "complete").write_text(f"{len(parts)}\n", encoding="utf-8")
+    return folder
+
+
+class MadeFaces(KeypointsDataset):
+    """The views of finished caches, kept in memory as JPEG: samples of RGB uint8 with 'keypoints' (68, 2).
+
+    The jaw is the head's, also where it is hidden. groups: (N,) str, the photo or person that each is of; poses:
+    (N, 3) yaw, pitch, roll in radians. Raises DataError for a cache that is not finished or damaged.
+    """
+
+    def __init__(self, folders: list[Path], transform=None):
+        parts = [read_part(path) for folder in folders for path in part_files(folder)]
+        keypoints, self.groups, self.poses = (
+            np.concatenate([part[key] for part in parts]) for key in ("keypoints", "groups", "pose")
+        )
+        self.pictures = [
+            picture for part in parts for picture in np.split(part["bytes"], np.cumsum(part["lengths"]))[:-1]
+        ]
+        names = [f"{group}, view {number}" for number, group in enumerate(self.groups)]
+        self.names, self.places, self.keypoints, self.boxes = names, names, keypoints, None
+        self.root_dir, self.transform, self.images = Path(folders[0]).parent, transform, None
+        self.indices, self.scheme = np.arange(len(names)), IBUG_68
+        self.label_shift = np.zeros((len(names), 2), np.float32)
+
+    @property
+    def edge_known(self) -> np.ndarray:  # (N,) bool
+        """Of which views of this subset the 3D jaw is also the edge that labels follow."""
+        return np.abs(self.poses[self.indices, 0]) < EDGE_SEEN
+
+    def _image(self, index):
+        return np.ascontiguousarray(cv2.imdecode(self.pictures[index], cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The parts of a finished cache; raises DataError where it is not finished."""
+    if not (folder / "complete").is_file():
+        raise DataError(f"{folder}: not finished; `python -m turned_heads` goes on with it")
+    return sorted(folder.glob("part-*.npz"))
+
+
+def read_part(path: Path) -> dict[str, np.ndarray]:
+    """What write_part wrote; raises DataError for a damaged file."""
+    try:
+        with np.load(path) as part:
+            return dict(part)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not readable ({error}); delete it and run `python -m turned_heads`") from None

@@ -1,0 +1,113 @@
+"""Fit the head to the 68 labelled points of a photo: its pose, and the template bent to the points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from facial_keypoints.schemes import IBUG_68
+from turned_heads.pose import Pose, rotation
+from turned_heads.template import FLAT, POINTS, RINGS_PER_PLACE, template
+
+# Of the pose: which points count and how far people differ from the template there, in distances of the eye corners.
+# The jaw does not count, since its labels follow the edge that is seen.
+INNER = np.arange(17, 68)
+NOISE = np.where(INNER < 27, 0.09, np.where(INNER < 48, 0.04, 0.09))
+WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.3
+# Beyond the first angle labels of the far half of the jaw begin to follow the cheek, beyond the second all of them do.
+FAR_SIDE = np.radians([6.0, 18.0])
+# From which yaw on a place of template.LINES on the near side, from the ear backwards, faces the camera in the photo;
+# it gets its own colour by SEEN_WITHIN later.
+SEEN_FROM = np.radians([8.0, 8.0, 24.0, 45.0, 90.0])
+SEEN_WITHIN = np.radians(20.0)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head in a photo.
+
+    vertices: (V, 3) of template.template(), bent to this face; texture: (V, 2) where each is coloured from, in pixels
+    of the photo; points: (68, 3); pose: how the photo shows them.
+    """
+
+    vertices: np.ndarray
+    texture: np.ndarray
+    points: np.ndarray
+    pose: Pose
+
+    def project(self) -> np.ndarray:  # (68, 2)
+        """The 3D points as the photo shows them: the jaw is that of the head, not the edge that is seen."""
+        return self.pose.project(self.points)
+
+
+def fit_pose(keypoints: np.ndarray) -> Pose:
+    """The pose of a face from its 68 points in pixels, by robust least squares against the template."""
+    keypoints = np.asarray(keypoints, float)
+    right, left = keypoints[list(IBUG_68.ruler)]
+    middle, size = (
+        keypoints[INNER].mean(axis=0),
+        0.55 * np.ptp(keypoints[INNER, 1]) + 0.45 * np.linalg.norm(left - right),
+    )
+    across = (left - right) / max(np.linalg.norm(left - right), 1e-6)
+    beside = (keypoints[30] - (left + right) / 2) @ across / size
+
+    def off(numbers):
+        log_scale, yaw, pitch, roll, x, y, wide = numbers
+        points = POINTS[INNER] * [np.exp(wide), 1, 1]
+        seen = np.exp(log_scale) * (points @ rotation(yaw, pitch, roll)[:2].T) + (x, y)
+        away = (seen - (keypoints[INNER] - middle) / size) / (np.exp(log_scale) * NOISE[:, None])
+        return np.append(away.ravel(), [wide / WIDTH_SPREAD, pitch / PITCH_SPREAD])
+
+    start = [0, np.clip(2 * beside, -1.2, 1.2), 0, np.arctan2(across[1], across[0]), 0, -0.4, 0]
+    log_scale, yaw, pitch, roll, x, y, _ = least_squares(off, start, loss="soft_l1", xtol=1e-5, ftol=1e-5).x
+    return Pose(size * np.exp(log_scale), yaw, pitch, roll, middle + size * np.array([x, y]))
+
+
+def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)
+    """Un-projected points with the far half of the jaw, where labels follow the edge of the cheek, as the near one."""
+    low, high = FAR_SIDE
+    weight = np.clip((abs(yaw) - low) / (high - low), 0, 1)
+    far = np.arange(9, 17) if yaw > 0 else np.arange(8)
+    flat = flat.copy()
+    flat[far] += weight * (IBUG_68.swap_sides(flat)[far] * FLAT[:2] - flat[far])
+    return flat
+
+
+def on_the_head(keypoints: np.ndarray, pose: Pose) -> tuple[np.ndarray, Pose]:
+    """The 68 points (68, 3) on the head, about its plane of symmetry, and the pose from there."""
+    flat = pose.unproject(keypoints, POINTS[:, 2])
+    inner = flat[INNER]
+    middle = np.median((inner[:, 0] + IBUG_68.swap_sides(flat)[INNER, 0]) / 2)
+    shift = pose.shift + pose.scale * pose.matrix[:2, 0] * middle
+    flat = true_outline(flat - [middle, 0], pose.yaw)
+    return np.column_stack([flat, POINTS[:, 2]]), Pose(pose.scale, pose.yaw, pose.pitch, pose.roll, shift)
+
+
+def base_shape(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale (2,) and shift (2,) of the template in x and y that suit points (68, 3) best."""
+    wide = (points[:, 0] @ POINTS[:, 0]) / (POINTS[:, 0] @ POINTS[:, 0])
+    tall, down = np.polyfit(POINTS[17:48, 1], points[17:48, 1], 1)
+    return np.array([wide, tall]), np.array([0, down])
+
+
+def own_colour(vertices: np.ndarray, yaw: float) -> np.ndarray:  # (V,)
+    """How far vertices (V, 3) behind the face are coloured from where they are, and not from around the face.
+
+    1 where they are on the near side of a turned head and face the camera, 0 where the photo does not show them.
+    """
+    place = template().ring / RINGS_PER_PLACE  # 0 on the face
+    seen = np.clip((abs(yaw) - np.interp(place, range(1, 6), SEEN_FROM)) / SEEN_WITHIN, 0, 1)
+    return seen * np.clip(-np.sign(yaw) * vertices[:, 0] / 0.8, 0, 1)
+
+
+def fit_head(keypoints: np.ndarray, pose: Pose | None = None) -> Head:
+    """The head of a face with 68 points in pixels of its photo; pose: if it is known."""
+    mesh = template()
+    points, pose = on_the_head(keypoints, pose or fit_pose(keypoints))
+    scale, shift = base_shape(points)
+    moves = mesh.spread @ (points[:, :2] - (POINTS[:, :2] * scale + shift))
+    vertices, source = mesh.vertices.copy(), np.column_stack([mesh.colours_from, mesh.depth_of_edge])
+    for places in (vertices, source):
+        places[:, :2] = places[:, :2] * scale + shift + moves
+    source += own_colour(vertices, pose.yaw)[:, None] * (vertices - source)
+    return Head(vertices, pose.project(source), points, pose)

@@ -1,0 +1,52 @@
+"""Which faces are turned: photos of 300-W and people of the course's frames, each side of the splits by itself."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data_load import FacialKeypointsDataset, person_split
+from data_sets.course import course_frames
+from data_sets.find import ROOT
+from data_sets.ibug_300w import load_ibug, split_photos
+from data_sets.splits import HELD_OUT
+from turned_heads.cache import Faces, MadeFaces, folder_of
+
+BUILD = ROOT / "build" / "turned_heads"
+VIEWS = 3  # of each photo of 300-W; of a video, whose three frames look alike, one
+TRAINING = ("photos", "people")  # what every split may learn from
+STRANGERS = "other_people"  # a fifth of the course's training people: split "all" learns from them, "unseen" does not
+HELD_OUT_PHOTOS = "other_photos"  # of 300-W: no split learns from them
+
+
+def one_a_video(frames: FacialKeypointsDataset) -> np.ndarray:
+    """Positions of one frame of each video, its second one: names are `Person_Name_VF`, video and frame."""
+    videos = {}
+    for position, index in enumerate(frames.indices):
+        videos.setdefault(Path(frames.names[index]).stem[:-1], []).append(position)
+    return np.array([positions[len(positions) // 2] for positions in videos.values()])
+
+
+def sources(root: Path, views: int = VIEWS) -> list[tuple[Faces, int]]:
+    """The faces to turn, in four parts that share no photo and no person, and how many views of each."""
+    faces = load_ibug()[0]
+    seen, held_out = (part.subset(np.flatnonzero(~part.mirrored)) for part in split_photos(faces, HELD_OUT))
+    frames = course_frames(root)[0]
+    frames = frames.subset(one_a_video(frames))
+    people, strangers = (frames.subset(positions) for positions in person_split(frames.people, HELD_OUT))
+    return [
+        (Faces("photos", seen, seen.photos), views),
+        (Faces("people", people, people.people), 1),
+        (Faces(STRANGERS, strangers, strangers.people), 1),
+        (Faces(HELD_OUT_PHOTOS, held_out, held_out.photos), 1),
+    ]
+
+
+def made_faces(
+    root: Path, build: Path = BUILD, names=TRAINING, views: int = VIEWS, seed: int = 0
+) -> dict[str, MadeFaces]:
+    """The views of the named parts of `sources`; raises DataError where they are not made yet."""
+    return {
+        faces.name: MadeFaces([folder_of(build, faces, count, seed)])
+        for faces, count in sources(root, views)
+        if faces.name in names
+    }
