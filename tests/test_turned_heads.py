@@ -240,10 +240,15 @@ def test_other_labels_are_another_cache(tmp_path, faces):
     assert len(paths) == 2
 
 
-def test_faces_that_are_too_small_are_not_turned(drawn_face):
-    image, keypoints = drawn_face
-    tiny = cv2.resize(image, (40, 40), interpolation=cv2.INTER_AREA)
-    assert cache.views_of(tiny, keypoints / 6, 2, np.random.default_rng(0), [tiny]) == []
+def test_faces_that_are_too_small_or_turned_too_far_are_not_turned(tmp_path, faces, monkeypatch, drawn_face):
+    sizes = [tight_box(points)[2:].max() for points in faces.data.keypoints[faces.data.indices]]
+    monkeypatch.setattr(cache, "SMALLEST", sorted(sizes)[2])
+    views = cache.MadeFaces([cache.make(tmp_path, faces, views=1)])
+    assert len(views) == 3
+    monkeypatch.setattr(cache, "SMALLEST", 1000)
+    assert len(cache.MadeFaces([cache.make(tmp_path, faces, views=1, seed=1)])) == 0
+    pose = Pose(60, np.radians(51), 0, 0, np.zeros(2))
+    assert cache.views_of(*drawn_face, pose, 2, np.random.default_rng(0), []) == []
 
 
 def test_one_frame_of_each_video(faces):

@@ -18,8 +18,9 @@ from data_load import KeypointsDataset
 from facial_keypoints.geometry import resize, resize_matrix, tight_box, transform_points
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68
-from turned_heads.head import fit_head
+from turned_heads.head import fit_head, fit_poses
 from turned_heads.layers import take_apart
+from turned_heads.pose import Pose
 from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
 
 SOURCES_PER_PART = 40
@@ -61,27 +62,30 @@ def cut_out(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.nd
     return resize(part, new), transform_points(resize_matrix(old, new), keypoints)
 
 
-def views_of(image: np.ndarray, keypoints: np.ndarray, count: int, rng: np.random.Generator, others) -> list[View]:
-    """Random turned views of a labelled face; none of one that is too small or turned too far already."""
-    large = tight_box(keypoints)[2:].max() >= SMALLEST
-    image, keypoints = cut_out(image, keypoints)
-    head = fit_head(keypoints)
-    if not large or abs(head.pose.yaw) > STEEPEST:
+def views_of(
+    image: np.ndarray, keypoints: np.ndarray, pose: Pose, count: int, rng: np.random.Generator, others
+) -> list[View]:
+    """Random turned views of a labelled face with a known pose; none of one that is turned too far already."""
+    if abs(pose.yaw) > STEEPEST:
         return []
+    head = fit_head(keypoints, pose)
     source = Source(take_apart(image, head), head)
     poses = [draw_pose(rng, head.pose) for _ in range(count)]
     return [view(source, pose, rng, others, rng.uniform(*DEPTHS)) for pose in poses]
 
 
 def write_part(path: Path, faces: Faces, positions: np.ndarray, views: int, seed: int) -> int:
-    """Make and write the views of some faces; returns how many there are."""
+    """Make and write the views of some faces, those that are too small left out; returns how many there are."""
     data = faces.data.with_transform(None)
-    samples = [data[int(position)] for position in positions]
+    large = [p for p in positions if tight_box(data.keypoints[data.indices[p]])[2:].max() >= SMALLEST]
+    samples = [data[int(position)] for position in large]
+    cuts = [cut_out(sample["image"], sample["keypoints"]) for sample in samples]
+    poses = fit_poses(np.reshape([keypoints for _, keypoints in cuts], (-1, 68, 2)))
     rng = np.random.default_rng([seed, *positions[:1]])
     others = [sample["image"] for sample in samples]
     made, groups = [], []
-    for position, sample in zip(positions, samples, strict=True):
-        new = views_of(sample["image"], sample["keypoints"], views, rng, others)
+    for position, cut, pose in zip(large, cuts, poses, strict=True):
+        new = views_of(*cut, pose, views, rng, others)
         made += new
         groups += [faces.groups[position]] * len(new)
     pictures = [encode(one.image) for one in made]

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from facial_keypoints.schemes import IBUG_68
 from turned_heads.pose import Pose, rotation
@@ -14,6 +13,7 @@ from turned_heads.template import FLAT, POINTS, RINGS_PER_PLACE, template
 INNER = np.arange(17, 68)
 NOISE = np.where(INNER < 27, 0.09, np.where(INNER < 48, 0.04, 0.09))
 WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.3
+STEPS = 20
 # Beyond the first angle labels of the far half of the jaw begin to follow the cheek, beyond the second all of them do.
 FAR_SIDE = np.radians([6.0, 18.0])
 # From which yaw on a place of template.LINES on the near side, from the ear backwards, faces the camera in the photo;
@@ -41,26 +41,58 @@ class Head:
 
 
 def fit_pose(keypoints: np.ndarray) -> Pose:
-    """The pose of a face from its 68 points in pixels, by robust least squares against the template."""
+    """The pose of a face from its 68 points in pixels."""
+    return fit_poses(np.asarray(keypoints)[None])[0]
+
+
+def fit_poses(keypoints: np.ndarray) -> list[Pose]:
+    """The poses of faces (N, 68, 2) in pixels, by robust least squares against the template, all at once.
+
+    Levenberg and Marquardt's method; residuals r, in units of what people differ by, count as sqrt(1 + r^2).
+    """
     keypoints = np.asarray(keypoints, float)
-    right, left = keypoints[list(IBUG_68.ruler)]
-    middle, size = (
-        keypoints[INNER].mean(axis=0),
-        0.55 * np.ptp(keypoints[INNER, 1]) + 0.45 * np.linalg.norm(left - right),
-    )
-    across = (left - right) / max(np.linalg.norm(left - right), 1e-6)
-    beside = (keypoints[30] - (left + right) / 2) @ across / size
+    middle = keypoints[:, INNER].mean(axis=1)
+    size = np.ptp(keypoints[:, INNER], axis=1).max(axis=1)
+    seen = (keypoints[:, INNER] - middle[:, None]) / size[:, None, None]
+    numbers = first_guess(keypoints, size)
+    residuals, damping = misfit(numbers, seen), np.full(len(numbers), 1e-2)
+    for _ in range(STEPS):
+        slopes = np.stack([(misfit(numbers + step, seen) - residuals) / 1e-5 for step in 1e-5 * np.eye(7)], axis=2)
+        weighted = slopes / np.sqrt(1 + residuals**2)[..., None]
+        normal = np.einsum("nri,nrj->nij", weighted, slopes)
+        normal += damping[:, None, None] * normal * np.eye(7)
+        steps = np.linalg.solve(normal, np.einsum("nri,nr->ni", weighted, residuals)[..., None])[..., 0]
+        changed = misfit(numbers - steps, seen)
+        better = np.sqrt(1 + changed**2).sum(axis=1) < np.sqrt(1 + residuals**2).sum(axis=1)
+        numbers[better] -= steps[better]
+        residuals[better] = changed[better]
+        damping *= np.where(better, 0.3, 5)
+    return [
+        Pose(size * np.exp(log_scale), yaw, pitch, roll, middle + size * np.array([x, y]))
+        for size, middle, (log_scale, yaw, pitch, roll, x, y, _) in zip(size, middle, numbers, strict=True)
+    ]
 
-    def off(numbers):
-        log_scale, yaw, pitch, roll, x, y, wide = numbers
-        points = POINTS[INNER] * [np.exp(wide), 1, 1]
-        seen = np.exp(log_scale) * (points @ rotation(yaw, pitch, roll)[:2].T) + (x, y)
-        away = (seen - (keypoints[INNER] - middle) / size) / (np.exp(log_scale) * NOISE[:, None])
-        return np.append(away.ravel(), [wide / WIDTH_SPREAD, pitch / PITCH_SPREAD])
 
-    start = [0, np.clip(2 * beside, -1.2, 1.2), 0, np.arctan2(across[1], across[0]), 0, -0.4, 0]
-    log_scale, yaw, pitch, roll, x, y, _ = least_squares(off, start, loss="soft_l1", xtol=1e-5, ftol=1e-5).x
-    return Pose(size * np.exp(log_scale), yaw, pitch, roll, middle + size * np.array([x, y]))
+def first_guess(keypoints: np.ndarray, size: np.ndarray) -> np.ndarray:  # (N, 7)
+    """Log of the scale, yaw, pitch, roll, shift in x and y, log of the width: roll by the eyes, yaw by the nose."""
+    right, left = np.moveaxis(keypoints[:, list(IBUG_68.ruler)], 1, 0)
+    across = (left - right) / np.maximum(np.linalg.norm(left - right, axis=1, keepdims=True), 1e-6)
+    beside = ((keypoints[:, 30] - (left + right) / 2) * across).sum(axis=1) / size
+    numbers = np.zeros((len(keypoints), 7))
+    numbers[:, 0], numbers[:, 5] = np.log(0.8), -0.3
+    numbers[:, 1] = np.clip(2 * beside, -1.2, 1.2)
+    numbers[:, 3] = np.arctan2(across[:, 1], across[:, 0])
+    return numbers
+
+
+def misfit(numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, R)
+    """How far the template lies from inner points (N, 51, 2), and how unlikely its width and pitch are."""
+    log_scale, yaw, pitch, roll, x, y, wide = numbers.T
+    points = POINTS[INNER] * np.stack([np.exp(wide), np.ones_like(wide), np.ones_like(wide)], axis=1)[:, None]
+    scale = np.exp(log_scale)[:, None, None]
+    shown = scale * (points @ rotation(yaw, pitch, roll)[:, :2].transpose(0, 2, 1)) + np.stack([x, y], axis=1)[:, None]
+    away = (shown - seen) / (scale * NOISE[:, None])
+    return np.column_stack([away.reshape(len(numbers), 2 * len(INNER)), wide / WIDTH_SPREAD, pitch / PITCH_SPREAD])
 
 
 def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)

@@ -13,7 +13,7 @@ from data_load import KeypointsDataset
 from data_sets.splits import Split
 from facial_keypoints.schemes import TWO_JAWS
 from turned_heads.cache import MadeFaces, write_npz
-from turned_heads.head import fit_head
+from turned_heads.head import fit_head, fit_poses
 from turned_heads.sources import BUILD, STRANGERS, TRAINING, made_faces
 
 
@@ -34,7 +34,7 @@ class TwoJaws(KeypointsDataset):
 
 def fitted_jaws(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The head's jaw (N, 17, 2) and the yaw (N,) in radians of faces (N, 68, 2), by the fit."""
-    heads = [fit_head(points) for points in keypoints]
+    heads = [fit_head(points, pose) for points, pose in zip(keypoints, fit_poses(keypoints), strict=True)]
     return np.stack([head.project()[:17] for head in heads]).astype(np.float32), np.array([h.pose.yaw for h in heads])
 
 
