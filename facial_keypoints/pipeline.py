@@ -12,7 +12,7 @@ from facial_keypoints.geometry import compose, crop_matrix, invert, quarter_turn
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Network, OnnxNetwork, mirror_averaged
 from facial_keypoints.pose import Pose, head_pose, upright_matrix
-from facial_keypoints.schemes import IBUG_68, Scheme
+from facial_keypoints.schemes import IBUG_68, TWO_JAWS, Scheme, with_jaw_3d
 from facial_keypoints.shipped import shipped
 
 NETWORKS = ("accurate", "fast")
@@ -28,13 +28,16 @@ class Face:
 
     keypoints: (K, 2), in the order of the network's scheme; score: the detector's; confidence: (K,), the network's
     estimate, for each keypoint, of the probability that its error is below 5 % of the box's longer side, None if the
-    network does not estimate it; pose: the head's, None for schemes other than the 68 points.
+    network does not estimate it; pose: the head's, None for schemes other than the 68 points; jaw_3d: (17, 2), the
+    jaw line of the head, visible or not, while points 0 to 16 follow the visible edge of the cheek; None if the network
+    predicts one jaw line only.
     """
 
     keypoints: np.ndarray
     score: float
     confidence: np.ndarray | None = None
     pose: Pose | None = None
+    jaw_3d: np.ndarray | None = None
 
     @property
     def box(self) -> np.ndarray:  # (4,) x, y, w, h
@@ -157,8 +160,12 @@ class FacePipeline:
 
     @property
     def scheme(self) -> Scheme:
-        """The landmark scheme of the keypoints."""
-        return self.network.expects.scheme
+        """The landmark scheme of the keypoints: the 68 points for a network of two jaw lines."""
+        return IBUG_68 if self._two_jaws else self.network.expects.scheme
+
+    @property
+    def _two_jaws(self) -> bool:
+        return self.network.expects.scheme.name == TWO_JAWS.name
 
     def __call__(self, pictures) -> list[Face] | list[list[Face]]:
         if not isinstance(pictures, list | tuple):
@@ -176,17 +183,24 @@ class FacePipeline:
         """
         return self._find([_Photo(image, boxes, scores)])[0]
 
-    def keypoints(self, image, boxes) -> np.ndarray:  # (N, K, 2) float32
-        """Keypoints in photo pixels of the faces in given tight boxes (N, 4): one pass, every box is answered."""
+    def keypoints(self, image, boxes, jaw: str = "seen") -> np.ndarray:  # (N, K, 2) float32
+        """Keypoints in photo pixels of the faces in given tight boxes (N, 4): one pass, every box is answered.
+
+        jaw: "seen", or "3d" for all 68 points with the jaw line of the head, see Face; raises DataError if the network
+        predicts one jaw line only.
+        """
+        if jaw not in ("seen", "3d") or (jaw == "3d" and not self._two_jaws):
+            raise DataError(f"jaw {jaw!r}: this network predicts {'seen and 3d' if self._two_jaws else 'seen only'}")
         image, boxes = as_rgb(image), as_boxes(boxes)
-        return self._look([(image, self.matrix(box)) for box in boxes])[..., :2]
+        answers = self._look([(image, self.matrix(box)) for box in boxes])[..., :2]
+        return with_jaw_3d(answers) if jaw == "3d" else answers[:, : self.scheme.num_points]
 
     def look_again(self, matrix: np.ndarray, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
         """The matrix of the second crop: around the keypoints (K, 2) found in the first one, turned upright.
 
         If their box is more than 1.5 times as large or as small as the first box, the first matrix is kept.
         """
-        size = np.ptp(transform_points(matrix, keypoints), axis=0)
+        size = np.ptp(transform_points(matrix, keypoints[: self.scheme.num_points]), axis=0)
         grown = size.max() / self._box_side
         if size.min() <= 0 or not 1 / 1.5 < grown < 1.5:
             return matrix
@@ -201,12 +215,14 @@ class FacePipeline:
 
     def face(self, answer: np.ndarray, score: float, shape: tuple) -> Face:
         """The Face of one row (K, 3) of `answers`; shape: the image's, for the pose."""
+        answer, jaw = answer[: self.scheme.num_points], answer[self.scheme.num_points :, :2]
         points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
         sure = None if np.isnan(spread).any() else confidence(spread)
-        return Face(points, float(score), sure, self._pose(points, shape))
+        return Face(points, float(score), sure, self._pose(points, shape), jaw if self._two_jaws else None)
 
     def matrix_around(self, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
         """From the photo to the network's input for the face with these keypoints (K, 2), turned upright."""
+        keypoints = keypoints[: self.scheme.num_points]
         upright = upright_matrix(keypoints) if self.scheme.name == IBUG_68.name else np.eye(2, 3)
         return compose(self.matrix(tight_box(transform_points(upright, keypoints))), upright)
 
@@ -271,7 +287,8 @@ class FacePipeline:
 
     def _look(self, crops: list, mirror: bool = True) -> np.ndarray:  # (N, K, 3)
         """The network's output (see _in_photo) for a list of (image, crop matrix)."""
-        network, answers = self.network, [np.empty((0, self.scheme.num_points, 3), np.float32)]
+        network = self.network
+        answers = [np.empty((0, network.expects.scheme.num_points, 3), np.float32)]
         for start in range(0, len(crops), FACES_AT_ONCE):
             some = crops[start : start + FACES_AT_ONCE]
             cut = np.stack([self._cut(*crop) for crop in some])

@@ -1,6 +1,7 @@
 """Turned views: the head is whole, points go where the picture goes, hidden things are hidden, the cache repeats."""
 
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,8 +12,10 @@ from data_load import FacialKeypointsDataset
 from data_sets.drawn_faces import draw_face
 from facial_keypoints.geometry import crop_matrix, mirror_matrix, tight_box, transform_points, warp
 from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.schemes import IBUG_68, TWO_JAWS, with_jaw_3d
 from models import FastNet
+from recipes import TWO_JAWS_OF_160
 from training.losses import SpreadLoss
 from training.weights import widened
 from transforms import FaceCrop, RandomAffine, RandomTurn, boxed_points
@@ -326,3 +329,31 @@ def test_a_part_of_a_picture_is_painted_from_its_places():
     corners = np.array([(0, 0, 1), (39, 0, 1), (39, 29, 1), (0, 29, 1)], float)
     drawing = draw(corners, corners[:, :2] * [1, 1], np.array([(0, 1, 2), (0, 2, 3)]), 40)
     np.testing.assert_array_equal(paint(drawing, photo)[:30], photo)
+
+
+class TwoJawsNetwork:
+    """Answers every crop with the same 85 points, in parts of the crop."""
+
+    expects = replace(TWO_JAWS_OF_160, size=32, std=32.0)
+
+    def __init__(self, points):
+        self.points = points
+
+    def locate(self, crops):
+        answer = np.column_stack([self.points, np.full(85, 0.01)])
+        return np.repeat(answer[None].astype(np.float32), len(crops), axis=0)
+
+
+def test_the_pipeline_tells_the_jaws_apart():
+    points = np.random.default_rng(0).uniform(0.3, 0.7, (85, 2))
+    points[:4] = [(1 / 6, 1 / 6), (5 / 6, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 5 / 6)]  # fills the box that the crop is of
+    pipeline = FacePipeline(TwoJawsNetwork(points), detector=lambda image: ([], []), min_confidence=0.0)
+    photo = np.zeros((200, 200, 3), np.uint8)
+    seen, head = (pipeline.keypoints(photo, [(50, 50, 100, 100)], jaw)[0] for jaw in ("seen", "3d"))
+    in_photo = 25 + 150 * points
+    np.testing.assert_allclose(seen, in_photo[:68], atol=0.5)
+    np.testing.assert_allclose(head, with_jaw_3d(in_photo), atol=0.5)
+    (face,) = pipeline.faces(photo, [(50, 50, 100, 100)], [1.0])
+    assert face.keypoints.shape == (68, 2) and face.jaw_3d.shape == (17, 2) and face.confidence.shape == (68,)
+    with pytest.raises(DataError, match="seen and 3d"):
+        pipeline.keypoints(photo, [], jaw="2d")
