@@ -22,9 +22,10 @@ from data_sets.course import course_frames
 from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.pose_set import load_pose_set, measure
-from data_sets.splits import HELD_OUT, jittered, with_boxes
+from data_sets.splits import HELD_OUT, with_boxes
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
+from protocol import jittered
 from recipes import face_input
 from training.loop import locate
 from training.weights import load_model

@@ -15,9 +15,9 @@ from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.schemes import IBUG_68, TWO_JAWS, with_jaw_3d
 from models import FastNet
-from recipes import TWO_JAWS_OF_160
+from recipes import PARTS_OF_160, TWO_JAWS_OF_160
 from training.losses import SpreadLoss
-from training.weights import widened
+from training.weights import save_model, start_from
 from transforms import FaceCrop, RandomAffine, RandomTurn, boxed_points
 from turned_heads import cache
 from turned_heads.contact_sheet import sheet
@@ -313,10 +313,11 @@ def test_unknown_points_cost_nothing_and_leave_gradients_finite():
     assert SpreadLoss()(predicted[..., :2].detach(), true).isfinite()
 
 
-def test_a_widened_network_begins_with_two_equal_jaws():
+def test_a_network_that_gets_a_second_jaw_begins_with_two_equal_ones(tmp_path):
     torch.manual_seed(0)
-    old = FastNet().eval()
-    new = widened(FastNet(85), old).eval()
+    old, new = FastNet().eval(), FastNet(85).eval()
+    save_model(old, tmp_path / "old.pt", PARTS_OF_160)
+    assert "all layers" in start_from(new, tmp_path / "old.pt")
     images = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         before, after = old(images), new(images)
