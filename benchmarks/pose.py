@@ -30,7 +30,7 @@ from recipes import face_input
 from training.loop import locate
 from training.weights import load_model
 from turned_heads.sources import BUILD, HELD_OUT_PHOTOS, made_faces
-from turned_heads.two_jaws import kept_jaws
+from turned_heads.two_jaws import fitted_jaws
 
 
 def asker(model: nn.Module, jaw_3d: bool):
@@ -56,7 +56,7 @@ def own_sets(root: Path) -> dict:
     people = frames.subset(person_split(frames.people, HELD_OUT)[1])
     views = made_faces(root, BUILD, [HELD_OUT_PHOTOS])[HELD_OUT_PHOTOS]
     real = {
-        name: (faces, np.degrees(kept_jaws(faces.keypoints[faces.indices])[1]), False)
+        name: (faces, np.degrees(fitted_jaws(faces.keypoints[faces.indices])[1]), False)
         for name, faces in (("people", people), ("photos", photos))
     }
     return {"turned photos": (views, np.degrees(views.poses[:, 0]), True)} | real

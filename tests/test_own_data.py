@@ -135,4 +135,4 @@ def test_what_cannot_be_trained_on_is_one_sentence(prepare, scheme, told, tmp_pa
 def test_a_scheme_needs_data(train, capsys):
     with pytest.raises(SystemExit):
         train("fast", "--scheme", "mine.toml")
-    assert "need --data" in capsys.readouterr().err
+    assert "--scheme needs --data" in capsys.readouterr().err

@@ -261,9 +261,9 @@ def test_one_frame_of_each_video(faces):
 
 
 def test_two_jaws_are_known_where_they_can_be(tmp_path, faces):
-    labelled = real(faces.data, tmp_path)
+    labelled = real(faces.data)
     jaws, yaw = fitted_jaws(faces.data.keypoints[faces.data.indices])
-    assert len(yaw) == 5 and len(list(tmp_path.glob("jaws-*.npz"))) == 1
+    assert len(yaw) == 5
     for number, sample in enumerate(labelled):
         np.testing.assert_array_equal(sample["keypoints"][:68], faces.data[number]["keypoints"])
         np.testing.assert_array_equal(sample["keypoints"][68:], jaws[number])

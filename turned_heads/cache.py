@@ -18,8 +18,7 @@ from data_load import KeypointsDataset
 from facial_keypoints.geometry import resize, resize_matrix, tight_box, transform_points
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68
-from turned_heads.head import fit_head, fit_poses
-from turned_heads.layers import take_apart
+from turned_heads.head import fit_poses
 from turned_heads.pose import Pose
 from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
 
@@ -68,9 +67,8 @@ def views_of(
     """Random turned views of a labelled face with a known pose; none of one that is turned too far already."""
     if abs(pose.yaw) > STEEPEST:
         return []
-    head = fit_head(keypoints, pose)
-    source = Source(take_apart(image, head), head)
-    poses = [draw_pose(rng, head.pose) for _ in range(count)]
+    source = Source.of(image, keypoints, pose)
+    poses = [draw_pose(rng, pose) for _ in range(count)]
     return [view(source, pose, rng, others, rng.uniform(*DEPTHS)) for pose in poses]
 
 

@@ -5,14 +5,13 @@ only where they hardly turn.
 """
 
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 
 from data_load import KeypointsDataset
 from data_sets.splits import Split
 from facial_keypoints.schemes import TWO_JAWS
-from turned_heads.cache import MadeFaces, write_npz
+from turned_heads.cache import MadeFaces
 from turned_heads.head import fit_head, fit_poses
 from turned_heads.sources import BUILD, STRANGERS, TRAINING, made_faces
 
@@ -38,20 +37,10 @@ def fitted_jaws(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([head.project()[:17] for head in heads]).astype(np.float32), np.array([h.pose.yaw for h in heads])
 
 
-def kept_jaws(keypoints: np.ndarray, build: Path = BUILD) -> tuple[np.ndarray, np.ndarray]:
-    """`fitted_jaws`, made once and kept in build/ under a name that tells the labels."""
-    path = build / f"jaws-{crc32(np.ascontiguousarray(keypoints, np.float32).tobytes()):08x}.npz"
-    if not path.is_file():
-        jaws, yaw = fitted_jaws(keypoints)
-        write_npz(path, jaws=jaws, yaw=yaw)
-    with np.load(path) as content:
-        return content["jaws"], content["yaw"]
-
-
-def real(faces: KeypointsDataset, build: Path = BUILD) -> TwoJaws:
+def real(faces: KeypointsDataset) -> TwoJaws:
     """Labelled faces with both jaws."""
     labels = faces.keypoints[faces.indices]
-    return TwoJaws(faces, np.concatenate([labels, kept_jaws(labels, build)[0]], axis=1))
+    return TwoJaws(faces, np.concatenate([labels, fitted_jaws(labels)[0]], axis=1))
 
 
 def made(faces: MadeFaces) -> TwoJaws:
@@ -63,6 +52,6 @@ def made(faces: MadeFaces) -> TwoJaws:
 
 def with_turned_heads(split: Split, root: Path, build: Path = BUILD) -> tuple[TwoJaws, ...]:
     """What a network of two jaws trains on: the faces of a split, photos twice as ever, and turned views of them."""
-    frames, photos = (real(faces, build) for faces in split.training)
+    frames, photos = (real(faces) for faces in split.training)
     names = (*TRAINING, *([STRANGERS] if split.name == "all" else []))
     return (frames, photos, photos, *map(made, made_faces(root, build, names).values()))

@@ -25,11 +25,6 @@ class View:
     keypoints: np.ndarray
     pose: np.ndarray
 
-    @property
-    def edge_known(self) -> bool:
-        """Whether the 3D jaw is also the edge that 300-W's labels follow."""
-        return abs(self.pose[0]) < EDGE_SEEN
-
 
 @dataclass(frozen=True)
 class Source:
@@ -39,9 +34,9 @@ class Source:
     head: Head
 
     @classmethod
-    def of(cls, photo: np.ndarray, keypoints: np.ndarray) -> "Source":
-        """From a photo RGB uint8 (H, W, 3) and its 68 labels (68, 2)."""
-        head = fit_head(keypoints)
+    def of(cls, photo: np.ndarray, keypoints: np.ndarray, pose: Pose | None = None) -> "Source":
+        """From a photo RGB uint8 (H, W, 3) and its 68 labels (68, 2); pose: if it is known."""
+        head = fit_head(keypoints, pose)
         return cls(take_apart(photo, head), head)
 
 
