@@ -2,6 +2,7 @@
 
     python -m benchmarks.pose saved_models/fast.pt saved_models/accurate.pt      into results/pose.csv
     python -m benchmarks.pose --choose build/some.pt                             without the pose set, printed only
+    python -m benchmarks.pose --detector yunet saved_models/fast.pt              behind a detector too
 
 Sets: "pose set" (AFLW2000-3D, in the data folder), compared with the jaw of the head where a network has it;
 "turned photos", made from 300-W's held-out photos; "people", the course's held-out people by the yaw of the fit, which
@@ -22,10 +23,10 @@ from data_sets.course import course_frames
 from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.pose_set import load_pose_set, measure
-from data_sets.splits import HELD_OUT, with_boxes
-from facial_keypoints.geometry import tight_box
+from data_sets.splits import HELD_OUT, HeldOut, with_boxes
 from facial_keypoints.images import DataError
-from protocol import jittered
+from facial_keypoints.pipeline import DETECTORS, load_detector
+from protocol import detected, jittered
 from recipes import face_input
 from training.loop import locate
 from training.weights import load_model
@@ -37,11 +38,6 @@ def asker(model: nn.Module, jaw_3d: bool):
     """What pose_set.measure asks: the network's answer in boxes."""
     transform = face_input(model.expects)
     return lambda faces, boxes: locate(model, with_boxes(faces, boxes).with_transform(transform), jaw_3d=jaw_3d)
-
-
-def exact_boxes(faces: KeypointsDataset) -> np.ndarray:  # (N, 4)
-    """The tight boxes of the 68 points."""
-    return np.stack([tight_box(points) for points in faces.keypoints[faces.indices]])
 
 
 def pose_set_or_none() -> dict:
@@ -62,13 +58,20 @@ def own_sets(root: Path) -> dict:
     return {"turned photos": (views, np.degrees(views.poses[:, 0]), True)} | real
 
 
-def measured(model: nn.Module, sets: dict) -> pd.DataFrame:
-    """A row for each set and kind of boxes."""
-    tables = []
-    for name, (faces, yaw, jaw_3d) in sets.items():
-        exact = exact_boxes(faces)
-        table = measure(asker(model, jaw_3d), faces, yaw, {"exact": exact, "jittered": jittered(exact)})
-        tables.append(table.assign(set=name))
+def boxes_of(faces: KeypointsDataset, detector: str = "") -> dict[str, np.ndarray]:
+    """Exact and jittered boxes (N, 4), and those of a detector if one is named."""
+    held_out = HeldOut((faces,), np.arange(len(faces)))
+    exact = held_out.exact_boxes()
+    found = {detector: detected(held_out, load_detector(detector))} if detector else {}
+    return {"exact": exact, "jittered": jittered(exact)} | found
+
+
+def measured(model: nn.Module, sets: dict, boxes: dict) -> pd.DataFrame:
+    """A row for each set and kind of boxes; boxes: those of each set by its name, as `boxes_of` gives them."""
+    tables = [
+        measure(asker(model, jaw_3d), faces, yaw, boxes[name]).assign(set=name)
+        for name, (faces, yaw, jaw_3d) in sets.items()
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -77,10 +80,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", type=Path)
     parser.add_argument("--choose", action="store_true", help="leave the pose set alone and write nothing")
+    parser.add_argument("--detector", default="", choices=["", *DETECTORS], help="boxes of this one too")
     args = parser.parse_args()
     sets = own_sets(find_data().path) | ({} if args.choose else pose_set_or_none())
+    boxes = {name: boxes_of(faces, args.detector) for name, (faces, _, _) in sets.items()}
     for path in args.weights:
-        table = measured(load_model(path), sets).assign(network=path.stem)
+        table = measured(load_model(path), sets, boxes).assign(network=path.stem)
         table = table[["network", "set", "boxes", *table.columns.difference(["network", "set", "boxes"], sort=False)]]
         print(table.round(2).T.to_string(), flush=True)
         if not args.choose:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.pose import boxes_of, measured
 from data_load import FacialKeypointsDataset
 from data_sets.drawn_faces import draw_face
 from facial_keypoints.geometry import crop_matrix, mirror_matrix, tight_box, transform_points, warp
@@ -358,3 +359,16 @@ def test_the_pipeline_tells_the_jaws_apart():
     assert face.keypoints.shape == (68, 2) and face.jaw_3d.shape == (17, 2) and face.confidence.shape == (68,)
     with pytest.raises(DataError, match="seen and 3d"):
         pipeline.keypoints(photo, [], jaw="2d")
+
+
+def test_the_pose_benchmark_compares_the_jaw_it_is_asked_for(faces):
+    torch.manual_seed(0)
+    model = FastNet(85)
+    model.expects = TWO_JAWS_OF_160
+    yaw = np.array([0.0, 10, 40, 50, 70])
+    sets = {name: (faces.data, yaw, jaw_3d) for name, jaw_3d in (("seen", False), ("head's", True))}
+    table = measured(model, sets, {name: boxes_of(faces.data) for name in sets}).set_index(["set", "boxes"])
+    assert list(table.index) == [("seen", "exact"), ("seen", "jittered"), ("head's", "exact"), ("head's", "jittered")]
+    same, other = table.filter(like="inner"), table.filter(like="jaw")
+    np.testing.assert_allclose(same.loc["seen"], same.loc["head's"])
+    assert (other.loc["seen"] != other.loc["head's"]).all(axis=None)
