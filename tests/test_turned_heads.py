@@ -16,7 +16,8 @@ from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.schemes import IBUG_68, TWO_JAWS, with_jaw_3d
 from models import FastNet
-from recipes import PARTS_OF_160, TWO_JAWS_OF_160
+from recipes import PARTS_OF_160, TWO_JAWS_OF_160, face_input
+from training.loop import evaluate
 from training.losses import SpreadLoss
 from training.weights import save_model, start_from
 from transforms import FaceCrop, RandomAffine, RandomTurn, boxed_points
@@ -371,4 +372,5 @@ def test_the_pose_benchmark_compares_the_jaw_it_is_asked_for(faces):
     assert list(table.index) == [("seen", "exact"), ("seen", "jittered"), ("head's", "exact"), ("head's", "jittered")]
     same, other = table.filter(like="inner"), table.filter(like="jaw")
     np.testing.assert_allclose(same.loc["seen"], same.loc["head's"])
+    assert evaluate(model, faces.data.with_transform(face_input(model.expects)), model.expects)["NME %"] > 0
     assert (other.loc["seen"] != other.loc["head's"]).all(axis=None)

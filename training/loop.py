@@ -15,7 +15,7 @@ from tqdm import tqdm
 import metrics
 from facial_keypoints.images import DataError
 from facial_keypoints.network import mirror_averaged
-from facial_keypoints.schemes import with_jaw_3d
+from facial_keypoints.schemes import IBUG_68, with_jaw_3d
 from recipes import EXPECTS
 from training.checkpoints import TrainingState, run_settings
 from training.device import autocast, best_device, memory_format, to_device
@@ -86,8 +86,13 @@ def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
-    """metrics.summary of a network on a data set, in pixels of the network's input."""
-    return metrics.summary(*map(expects.in_pixels, predict(model, dataset)), expects.scheme)
+    """metrics.summary of a network on a data set, in pixels of the network's input.
+
+    A network of two jaws is measured on the 68 points where no more are labelled.
+    """
+    predicted, true = map(expects.in_pixels, predict(model, dataset))
+    has_all = true.shape[1] == expects.scheme.num_points
+    return metrics.summary(predicted, true, expects.scheme if has_all else IBUG_68)
 
 
 def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -> dict[str, float]:
