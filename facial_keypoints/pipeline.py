@@ -29,8 +29,8 @@ class Face:
     keypoints: (K, 2), in the order of the network's scheme; score: the detector's; confidence: (K,), the network's
     estimate, for each keypoint, of the probability that its error is below 5 % of the box's longer side, None if the
     network does not estimate it; pose: the head's, None for schemes other than the 68 points; jaw_3d: (17, 2), the
-    jaw line of the head, visible or not, while points 0 to 16 follow the visible edge of the cheek; None if the network
-    predicts one jaw line only.
+    jaw line of the head, visible or not, while points 0 to 16 follow the visible edge of the cheek; None if the
+    network predicts one jaw line only.
     """
 
     keypoints: np.ndarray
