@@ -1,4 +1,4 @@
-"""How networks are trained: what they see, and the recipes that notebook 2 compares."""
+"""Training recipes: network, input transforms, loss, optimiser and schedule."""
 
 import math
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ EXPECTS_FRAMES = Expects(margin=None)
 
 
 def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentations, turn=None) -> Compose:
-    """From a sample to what a network expects: the face crop, augmentations, normalised keypoints."""
+    """The transform from a sample to a network's input: face crop, augmentations, normalised keypoints."""
     affine = affine and replace(affine, scheme=expects.scheme)
     return Compose([FaceCrop(expects.size, expects.margin, affine, turn), *augmentations, *_end(expects)])
 
@@ -51,7 +51,7 @@ def _end(expects):
 
 
 def in_parts(size: int) -> Expects:
-    """A gray face crop, and keypoints as parts of it: 0 its left or upper edge, 1 the right or lower one."""
+    """A gray face crop with keypoints in fractions of its size: 0 at the left or upper edge, 1 opposite."""
     return Expects(size, margin=0.25, mean=-0.5, std=float(size))
 
 
@@ -61,7 +61,7 @@ WHOLE_FRAME_TRAINING, WHOLE_FRAME = frame_input(EXPECTS_FRAMES, RandomCrop), fra
 
 FACE_CROP, SMALL_CROP = face_input(EXPECTS), face_input(PARTS_OF_128)
 
-# Shift and scale also stand for the boxes of a detector, which are never the exact ones.
+# Shift and scale also simulate a detector's boxes, which are never exact.
 AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
 
 
@@ -108,17 +108,17 @@ class Recipe:
 
     @property
     def transform(self) -> Compose:
-        """The same without chance, for everything else."""
+        """The same without augmentation, for validation, testing and use."""
         return (frame_input if self.expects.margin is None else face_input)(self.expects)
 
     @property
     def stages(self) -> tuple["Recipe", ...]:
-        """What comes first, if anything, and this recipe."""
+        """The first stage, if there is one, and this recipe."""
         return (self.first, self) if self.first else (self,)
 
     @property
     def total_epochs(self) -> int:
-        """Of all stages."""
+        """The number of epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
     def for_scheme(self, scheme: Scheme) -> "Recipe":
@@ -127,7 +127,7 @@ class Recipe:
         return replace(self, expects=replace(self.expects, scheme=scheme), first=first)
 
     def lasting(self, epochs: int) -> "Recipe":
-        """The same recipe with this many epochs in all, shared out among its stages as they are here."""
+        """The same recipe with this many epochs in all, divided among its stages in the same proportion."""
         before = epochs - max(1, round(epochs * self.epochs / self.total_epochs))
         return replace(self, epochs=epochs - before, first=self.first.lasting(before) if before else None)
 
@@ -177,12 +177,12 @@ def shipped(network: type[nn.Module]) -> Recipe:
     return replace(start, expects=expects, affine=milder, augmentations=(), epochs=20, first=start)
 
 
-# Heads that turn: made faces among the real ones (turned_heads), two jaws, and faces tilted by up to 45 degrees.
+# Turned heads: synthetic views beside the real faces (turned_heads), two jaw lines, faces tilted by up to 45 degrees.
 TWO_JAWS_OF_160 = replace(PARTS_OF_160, scheme=TWO_JAWS)
 
 
 def turned(network: type[nn.Module]) -> Recipe:
-    """A network that has seen turned heads: strong geometry to the end, on crops that are large from the start."""
+    """A recipe for turned heads: strong geometric augmentation and large crops throughout, in a single stage."""
     return replace(
         START,
         network=network,
@@ -194,7 +194,7 @@ def turned(network: type[nn.Module]) -> Recipe:
     )
 
 
-# The first net again, on what a face detector would cut out, with a start that lets it learn.
+# The first net again, on face crops as a detector gives them, with He initialisation.
 FACE_CROPS = Recipe(
     network=Net,
     he_start=True,
@@ -221,7 +221,7 @@ RECIPES = {
         batch_size=10,
         expects=EXPECTS_FRAMES,
     ),
-    # The coursework's most copied better answer; published with 50 epochs, an hour on two cores.
+    # The coursework's most copied improvement; published with 50 epochs, an hour on two cores.
     "course-batchnorm": Recipe(
         network=BatchNormNet,
         he_start=False,

@@ -1,4 +1,4 @@
-"""The transforms: callable classes sample -> sample, the random ones seeded by torch's generator."""
+"""Transforms: callable classes sample -> sample; random ones draw from torch's generator."""
 
 from dataclasses import dataclass
 
@@ -92,7 +92,7 @@ class Normalize:
         return sample | {"image": gray, "keypoints": (sample["keypoints"] - self.mean) / self.std}
 
     def inverse(self, keypoints):
-        """Normalised keypoints (array or tensor) back to pixels: the one place where this is undone."""
+        """Normalised keypoints (array or tensor) back to pixels."""
         return keypoints * self.std + self.mean
 
 

@@ -1,8 +1,8 @@
-"""What each detector finds: faces of any turn, size and tilt, and boxes where nobody is; with and without the veto of
+"""Misses and false positives of each detector by head turn, face size and tilt, with and without the veto of
 the network, which leaves out faces whose confidence is low and turns photos in which nobody was found.
 
     python -m benchmarks.detector                    writes results/detector.csv
-    python -m benchmarks.detector --photos 300-W     of these photos only; other rows stay as they are
+    python -m benchmarks.detector --photos 300-W     these photos only; other rows are kept
 
 The network is `accurate` as it ships. Every photo has one labelled face, of other faces some are counted as other
 boxes. Times are of the processor, on one core, a photo, without reading it.

@@ -14,9 +14,9 @@ from detector_architectures import DetectorError, to_tight_boxes
 CENTRE = (0.493, 0.647)
 SIZE = (0.861, 0.835)
 
-# Tried in turn until somebody is found: a cascade, how many raw detections must agree, whether on equalised light.
-# Chosen on training photos, where the first misses hardly anybody but in photos in which it finds nobody at all: of
-# the 28 faces that it misses in 320 photos of 300-W the others find 13.
+# Tried in turn until a face is found: cascade, minNeighbors, whether the histogram is equalised. Chosen on training
+# photos, where nearly all misses of the first attempt are in photos in which it finds no face at all: of the 28 faces
+# that it misses in 320 photos of 300-W, the others find 13.
 ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), ("frontalface_default", 5, True))
 
 
@@ -39,7 +39,7 @@ def load_cascade(name: str):
 
 
 class _Loaded(threading.local):
-    """The cascades of one thread: OpenCV's keep what they are doing inside."""
+    """The cascades of one thread; OpenCV's cascades hold state and cannot be shared."""
 
     def __init__(self):
         self.cascades = {}
@@ -56,9 +56,9 @@ def own_cascade(name: str):
 
 
 class HaarDetector:
-    """Frontal faces; where none is found it looks again with other settings, see ATTEMPTS.
+    """Finds frontal faces; if there are none, it tries again with other settings, see ATTEMPTS.
 
-    smallest: the smallest face looked for, as a part of the photo's shorter side. May be shared by threads.
+    smallest: the smallest face to find, as a fraction of the photo's shorter side. Safe to share between threads.
     """
 
     def __init__(self, smallest: float = 0.06, attempts=ATTEMPTS):

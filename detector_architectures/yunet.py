@@ -1,6 +1,6 @@
 """YuNet, a small convolutional face detector (Wu, Peng and Yu, Machine Intelligence Research 2023), run by OpenCV.
 
-OpenCV's wheels bring the code and not the network. Its file is fetched once into the user's cache folder, or named:
+OpenCV's wheels contain the code, not the network. Its file is downloaded once to the user's cache folder, or named by:
 
     export KEYPOINTS_YUNET=/path/to/face_detection_yunet_2023mar.onnx
 """
@@ -36,7 +36,7 @@ SMALLEST = 64
 
 
 class NoNetworkFile(DetectorError):
-    """YuNet's file is not in the cache and cannot be fetched."""
+    """YuNet's file is not in the cache and cannot be downloaded."""
 
 
 def cached_file() -> Path:
@@ -100,7 +100,7 @@ def _read_named(path):
 
 
 def _write_whole(content, path):
-    """A file that others never see half written."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     part.write_bytes(content)
@@ -115,7 +115,7 @@ class YuNetDetector:
     """Faces of any turn to the side, tilted by up to about 45 degrees, from 24 pixels (of the scaled photo).
 
     path: of YuNet's file, else see read_network; min_score: boxes with a lower score, of at most 1, are left out.
-    May be shared by threads. Raises what read_network raises.
+    Safe to share between threads. Raises what read_network raises.
     """
 
     def __init__(self, path: str | Path | None = None, min_score: float = 0.5):

@@ -4,8 +4,8 @@ facial-keypoints PHOTO... | FOLDER | LIST        the same as python -m facial_ke
 facial-keypoints VIDEO... | --webcam
 
 Folders are searched with all their subfolders; a list is a .txt file with a path a line, from where you are.
-Everything is written into the folder --output. What was done there before is not done again: after Ctrl-C the same
-command goes on.
+Everything is written into the folder --output. Pictures with results there are skipped: after Ctrl-C the same command
+resumes.
 """
 
 import argparse
@@ -56,14 +56,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--webcam", action="store_true", help="a window with the faces before the camera; Q ends it")
     parser.add_argument("--output", type=Path, default="keypoints", metavar="FOLDER", help="default: keypoints")
     results = parser.add_argument_group("results, by default --draw")
-    results.add_argument("--json", action="store_true", help=f"{JSON}, a line a picture; it is written in any case")
-    results.add_argument("--csv", action="store_true", help=f"{CSV}, a row a face")
+    results.add_argument("--json", action="store_true", help=f"{JSON}, one line per picture; always written")
+    results.add_argument("--csv", action="store_true", help=f"{CSV}, one row per face")
     results.add_argument("--draw", action="store_true", help="pictures with boxes and keypoints")
     results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(ANCHORS)} on")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="pictures at a time; default: one a core")
+    parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="parallel pictures; default: one per core")
     args = parser.parse_args(arguments)
     if bool(args.sources) == args.webcam:
         parser.error("expected pictures or videos, or --webcam")

@@ -1,4 +1,4 @@
-"""Many pictures: found in folders and lists, read by several threads, none in memory longer than needed."""
+"""Many pictures: found in folders and lists, processed by several threads, only a few in memory at a time."""
 
 import os
 import signal
@@ -18,12 +18,12 @@ from facial_keypoints.results import Drawing, Journal, face_record, save_picture
 PICTURES = set(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
 )
-WAITING = 4  # pictures a thread that are done and wait for an earlier one
+WAITING = 4  # per thread: finished pictures that wait for an earlier one
 
 
 @dataclass
 class Summary:
-    """What became of the pictures.
+    """The outcome of a batch, in numbers of pictures.
 
     before: read by an earlier run; left: not yet read; others: files of other kinds in the folders.
     """
@@ -120,7 +120,7 @@ def read_picture(path: Path, drawn: Path | None, pipeline: FacePipeline, drawing
 
 
 def in_order(call: Callable, items: Iterable, threads: int) -> Iterator:
-    """call(item) for every item, by several threads, in the order of the items; only a few are taken ahead."""
+    """call(item) for every item, by several threads, in the order of the items; only a few run ahead."""
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
         for item in items:
@@ -133,7 +133,7 @@ def in_order(call: Callable, items: Iterable, threads: int) -> Iterator:
 
 @contextmanager
 def stopped_by_ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets instead of raising KeyboardInterrupt; the second does as ever."""
+    """An event that the first Ctrl-C sets instead of raising KeyboardInterrupt; the second raises it as usual."""
     stopped = threading.Event()
 
     def stop(*_):

@@ -125,7 +125,7 @@ def read_lines(path: Path) -> Iterator[dict]:
 
 
 def write_csv(folder: Path, num_points: int) -> None:
-    """keypoints.csv from the folder's keypoints.jsonl: a row a face."""
+    """keypoints.csv from the folder's keypoints.jsonl: one row per face."""
     with whole(folder / CSV) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = csv.writer(file)
         names = ["file", "face", "x", "y", "w", "h", "score", "confidence", "yaw", "pitch", "roll"]
@@ -136,7 +136,7 @@ def write_csv(folder: Path, num_points: int) -> None:
 
 
 def _cells(face: dict) -> list:
-    """The cells of a face; empty where nobody knows."""
+    """The cells of a face; unknown values are empty."""
     sure = face["confidence"] or [None] * len(face["keypoints"])
     points = [(x, y, confidence) for (x, y), confidence in zip(face["keypoints"], sure, strict=True)]
     mean = round(float(np.mean(sure)), 3) if face["confidence"] else None

@@ -36,7 +36,7 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress
     """One pass over the training data; returns the mean loss per coordinate."""
     device = next(model.parameters()).device
     model.train()
-    total = torch.zeros((), device=device)  # read once, at the end: reading makes a GPU wait
+    total = torch.zeros((), device=device)  # read only once, at the end: each read synchronises with the GPU
     for batch in tqdm(loader, leave=False, disable=not progress):
         images, keypoints = to_device(batch, device)
         with autocast(device):
@@ -54,9 +54,9 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress
 def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Predicted keypoints with their spread (N, K, 3) of a data set and true ones (N, K, 2), normalised as it is.
 
-    With the mirror image where the network's `expects` says so, as the library uses it. A network of two jaws
-    (schemes.TWO_JAWS) is asked for 68 points where no more are labelled: with the jaw that is seen, or with the
-    head's if jaw_3d.
+    Predictions are mirror averaged if the network's `expects` says so, as in the library. If only 68 points are
+    labelled, those of a network with two jaw lines (schemes.TWO_JAWS) are reduced to them: with the visible jaw line,
+    or with the head's own if jaw_3d.
     """
     expects = getattr(model, "expects", EXPECTS)  # a network in training has none yet
     device = next(model.parameters()).device
@@ -80,7 +80,7 @@ def predict(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = Fals
 
 
 def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The trivial answer, in the form of `predict`: the mean of all training keypoints for every face."""
+    """The trivial baseline, in the form of `predict`: the mean of all training keypoints for every face."""
     mean, true = (np.stack([sample["keypoints"] for sample in data]) for data in (training_data, dataset))
     return np.broadcast_to(mean.mean(axis=0), true.shape), true
 

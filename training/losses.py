@@ -29,7 +29,7 @@ class HeatmapLoss:
 
 
 class SpreadLoss:
-    """How surprising the true points are to a models.SureNet: (N, K, 5) against (N, K, 2), mean over the points.
+    """Negative log-likelihood of the true points under a models.SureNet: (N, K, 5) and (N, K, 2), mean over points.
 
     The negative logarithm of exp(-r) / sqrt(det C), a Laplace distribution in the plane, up to a constant: C is
     the covariance of the map, r the distance of the true point in units of it (Mahalanobis's). A map that is wide
