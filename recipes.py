@@ -153,7 +153,7 @@ class Recipe:
         return {name: getattr(self, name) for name in names} | {"error": error}
 
 
-# The networks that ship; results/log.md says why, benchmarks/ablation.py measures what each choice is worth.
+# The shipped networks; results/log.md gives the reasons, benchmarks/ablation.py the effect of each choice.
 START = Recipe(
     network=AccurateNet,
     he_start=False,

@@ -142,7 +142,7 @@ def train_trees(split: Split, path: Path) -> None:
 
 
 def trees(split: Split) -> Answer:
-    """dlib's regression trees, trained on the same faces as the networks that ship.
+    """dlib's regression trees, trained on the same faces as the shipped networks.
 
     Kazemi and Sullivan, "One millisecond face alignment with an ensemble of regression trees", CVPR 2014.
     """

@@ -46,7 +46,7 @@ Photo = tuple[np.ndarray, np.ndarray | None]  # an image and the tight box of it
 
 @cache
 def everyone() -> Split:
-    """The split of the networks that ship."""
+    """The split that the shipped networks were trained on."""
     return real_splits(find_data())[0]
 
 
@@ -56,7 +56,7 @@ def labelled(faces) -> Iterator[Photo]:
 
 
 def held_out(name: str, every: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and keypoints of a test of the protocol with the networks that ship."""
+    """Images and keypoints of a test of that split."""
     for part in everyone().tests[name].parts:
         for i in range(0, len(part), every):
             yield part[i]["image"], part[i]["keypoints"]

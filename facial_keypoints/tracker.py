@@ -8,10 +8,10 @@ from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.pipeline import Face, FacePipeline, confidence
 
-TYPICAL_SPREAD = 0.008  # of the networks that ship, on clear faces, in parts of the box's longer side
-TREMBLING = 0.06  # box sizes a second that points at rest seem to move, at that spread
-REACH = 1.5  # box sizes from where a face was lost to where it may come back
-LARGEST_STEP = 1.5  # a face that is seen again is not larger or smaller by this factor
+TYPICAL_SPREAD = 0.008  # of the shipped networks on clear faces, relative to the box's longer side
+TREMBLING = 0.06  # apparent speed of resting points at that spread, in box sizes per second
+REACH = 1.5  # largest distance, in box sizes, at which a lost face is recognised again
+LARGEST_STEP = 1.5  # largest factor by which a face may grow or shrink between two sightings
 
 
 class OneEuro:

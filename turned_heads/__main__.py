@@ -1,4 +1,4 @@
-"""Make the turned views that networks learn from, and those that choices are made on.
+"""Make the turned views for training and for validation.
 
     python -m turned_heads                  into build/turned_heads/; Ctrl-C and run again to go on
     python -m turned_heads --views 5

@@ -1,4 +1,4 @@
-"""A picture of turned views, to look at before anything is trained on them.
+"""A picture of random turned views, to check them before training.
 
     python -m turned_heads.contact_sheet                     build/turned_heads/contact_sheet.png
     python -m turned_heads.contact_sheet --name people --seed 3
