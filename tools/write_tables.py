@@ -69,6 +69,28 @@ def buckets() -> pd.DataFrame:
     return wide.map("{:.2f}".format).reset_index()
 
 
+def mutation() -> pd.DataFrame:
+    """How many of the faults put into each module its tests noticed."""
+    table = pd.read_csv(RESULTS / "mutation.csv")
+    rows = table.groupby("module")["noticed by"].agg(faults="size", noticed="count").reset_index()
+    rows.loc[len(rows)] = ["all", *rows[["faults", "noticed"]].sum()]
+    return rows
+
+
+def pose() -> pd.DataFrame:
+    """NME by sqrt(w h) at 0-30 / 30-60 / 60-90 degrees of yaw: all points, inner points, jaw."""
+    table = pd.read_csv(RESULTS / "pose.csv")
+    turns = ("0-30", "30-60", "60-90")
+    cells = {
+        points: [
+            " / ".join(f"{row[f'{points} {turn}']:.1f}" for turn in turns if pd.notna(row[f"{points} {turn}"]))
+            for _, row in table.iterrows()
+        ]
+        for points in ("all", "inner", "jaw")
+    }
+    return table[["network", "set", "boxes"]].assign(**cells, **{"spread correlation": table["spread correlation"]})
+
+
 TABLES = {
     "comparison": comparison,
     "labels": labels,
@@ -84,6 +106,9 @@ TABLES = {
     "first_pixel": whole("first_pixel"),
     "first_pixel_trends": whole("first_pixel_trends"),
     "ibug_longer": whole("ibug_longer"),
+    "pose": pose,
+    "folder": whole("folder"),
+    "mutation": mutation,
 }
 SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")}  # the file, where it has another name
 
