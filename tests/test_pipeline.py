@@ -9,6 +9,7 @@ from PIL import Image
 
 from detector_architectures import haar
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
+from facial_keypoints.geometry import quarter_turns, transform_points
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Expects, mirror_averaged
 from facial_keypoints.pipeline import Face, FacePipeline, confidence, without_doubles
@@ -339,6 +340,29 @@ def test_pictures_in_a_list_are_answered_in_order_and_share_batches():
         for face, same in zip(faces, alone, strict=True):
             np.testing.assert_allclose(face.keypoints, same.keypoints, atol=1e-4)
     assert FacePipeline(network, detector)([]) == [] and FacePipeline(network, detector)(tuple(pictures[:1]))[0]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_photo_on_its_side_is_turned_until_somebody_is_found(turns):
+    """The detector finds a face only where the picture's white corner is up and left."""
+    upright = np.zeros((300, 400, 3), np.uint8)
+    upright[0, 0] = 255
+    looks = []
+
+    def detector(image):
+        looks.append(image.shape)
+        found = int(image[0, 0, 0] == 255)
+        return np.array([BOX] * found).reshape(-1, 4), np.ones(found)
+
+    pipeline = FacePipeline(Fixed(count=5, scheme=Scheme("five", 5)), detector)
+    (face,) = pipeline(upright)
+    assert len(looks) == 1
+    photo = np.ascontiguousarray(np.rot90(upright, turns))
+    (same,) = pipeline(photo)
+    middle = transform_points(quarter_turns(turns, upright.shape), face.box[:2] + face.box[2:] / 2)
+    np.testing.assert_allclose(same.box[:2] + same.box[2:] / 2, middle, atol=1e-3)
+    assert len(looks) == 1 + (4 if turns else 1)
+    assert pipeline(np.zeros((30, 40, 3), np.uint8)) == []
 
 
 def test_a_crop_is_gray_or_rgb_in_0_to_1():

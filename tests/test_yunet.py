@@ -156,8 +156,8 @@ def elsewhere(monkeypatch, tmp_path):
     """An empty cache and a file of another content that takes YuNet's place."""
     monkeypatch.delenv("KEYPOINTS_YUNET", raising=False)
     monkeypatch.setattr(yunet, "SHA256", hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setattr(yunet, "cached_file", lambda: tmp_path / "cache" / yunet.FILE)
-    return tmp_path / "cache" / yunet.FILE
+    monkeypatch.setattr(yunet, "cached_file", lambda: tmp_path / "new" / "cache" / yunet.FILE)
+    return tmp_path / "new" / "cache" / yunet.FILE
 
 
 def test_the_file_is_fetched_once_and_then_read_from_the_cache(elsewhere, monkeypatch):
