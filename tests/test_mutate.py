@@ -32,7 +32,7 @@ def test_faults_are_small_changes_of_what_the_code_does_and_not_of_words_or_type
         "value < low or not twice -> value < low and (not twice)",
         "value < low or not twice -> True", "value < low or not twice -> False",
         "raise ValueError(f'{value + 1} is below {low}') -> pass",
-        "max -> min", "max(value, low) -> max(low, value)", "max(value, low) * 2 -> max(value, low) / 2",
+        "max -> min", "max(value, low) * 2 -> max(value, low) / 2",
     }  # fmt: skip
 
 

@@ -193,7 +193,8 @@ def variants(node: ast.AST):
         case ast.Attribute(attr=name, ctx=ast.Load()) if name in NAMES:
             yield changed(attr=NAMES[name])
         case ast.Call(args=arguments, keywords=keywords):
-            if len(arguments) > 1 and not any(isinstance(a, ast.Starred) for a in arguments[:2]):
+            alike = isinstance(node.func, ast.Name) and node.func.id in ("min", "max")  # in either order
+            if len(arguments) > 1 and not alike and not any(isinstance(a, ast.Starred) for a in arguments[:2]):
                 yield changed(args=[arguments[1], arguments[0], *arguments[2:]])
             dropped = [keyword for keyword in keywords if keyword.arg not in (None, "strict")]
             yield from (changed(keywords=[k for k in keywords if k is not one]) for one in dropped)
