@@ -14,6 +14,7 @@ from data_sets.drawn_faces import MARKER, write_dataset
 from data_sets.find import ROOT, DataFolder, Kind, find_data
 from facial_keypoints.images import DataError, as_rgb, read_image
 from facial_keypoints.schemes import IBUG_68, Scheme
+from transforms import Resize
 
 
 @pytest.fixture
@@ -48,6 +49,25 @@ def test_images_in_memory_are_decoded_once_and_cannot_be_spoilt(frames):
     shutil.rmtree(folder)
     dataset[0]["image"][:] = 0
     np.testing.assert_array_equal(dataset[0]["image"], expected)
+
+
+def test_cached_samples_are_transformed_once_and_need_no_files(frames):
+    csv_file, folder = frames
+    seen = []
+
+    def halved(sample):
+        seen.append(1)
+        return Resize(40)(sample)
+
+    part = FacialKeypointsDataset(csv_file, folder).subset([5, 2, 9])
+    expected = [Resize(40)(part[i]) for i in range(3)]
+    small = part.cached(halved).with_transform(None)
+    shutil.rmtree(folder)
+    for _ in range(2):
+        for sample, same in zip([small[i] for i in range(3)], expected, strict=True):
+            np.testing.assert_array_equal(sample["image"], same["image"])
+            np.testing.assert_array_equal(sample["keypoints"], same["keypoints"])
+    assert len(seen) == 3 and part.boxes is None and part.keypoints[5].max() > 40
 
 
 def test_a_short_row_is_named(frames):

@@ -18,6 +18,7 @@ from transforms import (
     RandomCrop,
     RandomNoise,
     RandomOcclusion,
+    RandomTurn,
     Rescale,
     Resize,
     ToTensor,
@@ -71,6 +72,7 @@ GEOMETRIC = {
     "mirror": RandomAffine(rotation=0, scale=0, shift=0, mirror=1),
     "all at once": RandomAffine(rotation=10, scale=0.1, shift=0.05, mirror=0.5),
     "face crop": FaceCrop(224, 0.25),
+    "turned face crop": FaceCrop(224, 0.2, turn=RandomTurn()),
     "augmented face crop": FaceCrop(224, 0.2, RandomAffine(rotation=10, scale=0.1, shift=0.03)),
 }
 
@@ -265,10 +267,11 @@ def draws(transform, image, times):
 
 
 @pytest.mark.parametrize("kind", [RandomBlur, RandomNoise, RandomOcclusion])
-@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("p", [None, 0.0, 0.5, 1.0])
 def test_pictures_are_changed_with_the_probability_p(kind, p):
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    changed = np.mean([(drawn != image).any() for drawn in draws(kind(p=p), image, 400)])
+    transform, p = (kind(), 0.2) if p is None else (kind(p=p), p)
+    changed = np.mean([(drawn != image).any() for drawn in draws(transform, image, 400)])
     assert changed == pytest.approx(p, abs=0.06) and (p or not changed)
 
 
@@ -311,15 +314,17 @@ def test_noise_is_normal_of_up_to_sigma_gray_levels():
     assert min(image.min() for image in white) > 150 and max(image.max() for image in black) < 105
 
 
-def test_blur_spreads_an_edge_by_0_3_to_sigma_pixels():
-    edge = np.repeat((np.arange(60) >= 30)[None, :, None] * np.uint8(255), 40, 0).repeat(3, 2)
+@pytest.mark.parametrize("across", [False, True])
+def test_blur_spreads_an_edge_by_0_3_to_sigma_pixels(across):
+    edge = np.repeat((np.arange(60) >= 30)[None, :, None] * np.uint8(255), 60, 0).repeat(3, 2)
+    edge = np.ascontiguousarray(edge.transpose(1, 0, 2)) if across else edge
 
     def width(image):  # the standard deviation of the edge's slope
-        slope = np.diff(image[20, :, 0]) / 255
+        slope = np.diff(image[:, 20, 0] if across else image[20, :, 0]) / 255
         place = np.arange(59) - 29
         return np.sqrt(max(0, (slope * place**2).sum() - (slope * place).sum() ** 2))
 
-    widths = np.array([width(image) for image in draws(RandomBlur(p=1, sigma=2.0), edge, 200)])
+    widths = np.array([width(image) for image in draws(RandomBlur(p=1), edge, 200)])
     assert 1.8 < widths.max() < 2.05 and widths.min() < 0.5 and widths.mean() == pytest.approx(1.15, abs=0.15)
 
 
@@ -351,6 +356,51 @@ def test_an_occlusion_as_large_as_the_picture_hides_all_of_it():
     image[:] = (0, 1, 0)
     drawn = draws(RandomOcclusion(p=1, area=400), image, 100)
     assert np.mean([(picture != image).any(axis=2).all() for picture in drawn]) > 0.95
+
+
+def test_a_turn_is_any_angle_up_to_45_degrees_or_about_none():
+    torch.manual_seed(0)
+    angles = np.array([RandomTurn().draw() for _ in range(2000)])
+    steep = np.array([RandomTurn(mild=0.0).draw() for _ in range(2000)])
+    mild = np.array([RandomTurn(often=0.0).draw() for _ in range(2000)])
+    assert np.mean(steep != 0) == pytest.approx(0.7, abs=0.04) and mild.std() == pytest.approx(5, rel=0.06)
+    steep = steep[steep != 0]
+    assert np.abs(steep).max() == pytest.approx(45, abs=0.5) and np.abs(steep).max() <= 45
+    assert np.histogram(steep, 3, (-45, 45))[0] / len(steep) == pytest.approx([1 / 3] * 3, abs=0.05)
+    assert np.mean(np.abs(angles) > 15) == pytest.approx(0.7 * 2 / 3, abs=0.04)
+
+
+def test_a_turned_crop_is_about_the_box_of_the_turned_points(blobs):
+    torch.manual_seed(0)
+    for _ in range(5):
+        x, y, w, h = tight_box(FaceCrop(140, 0.2, turn=RandomTurn())(blobs)["keypoints"])
+        assert (x + w / 2, y + h / 2, max(w, h)) == pytest.approx((69.5, 69.5, 100), abs=1e-3)
+
+
+def test_a_crop_is_augmented_about_its_own_middle(blobs):
+    plain = FaceCrop(100, 0.25)(blobs)["keypoints"] - 49.5
+    torch.manual_seed(0)
+    turned = FaceCrop(100, 0.25, RandomAffine(20, 0, 0, 0))(blobs)["keypoints"] - 49.5
+    assert np.abs(turned - plain).max() > 3
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(plain, axis=1), atol=1e-3)
+    default = FaceCrop()(blobs)
+    assert default["image"].shape == (224, 224, 3)
+    np.testing.assert_array_equal(default["keypoints"], FaceCrop(224, 0.25)(blobs)["keypoints"])
+
+
+@pytest.mark.parametrize("settings", [{"contrast": 0.0}, {"saturation": 0.0}])
+def test_contrast_and_saturation_have_a_sigma_of_a_fifth_unless_told_otherwise(settings):
+    image = np.random.default_rng(0).integers(100, 156, (40, 60, 3), dtype=np.uint8)
+    spread = [drawn.std(axis=-1).mean() for drawn in draws(RandomColor(brightness=0.0, **settings), image, 300)]
+    assert np.std(np.log(spread)) == pytest.approx(0.2, rel=0.15)
+
+
+def test_brightness_noise_and_occlusion_unless_told_otherwise():
+    means = [image.mean() - 128 for image in draws(RandomColor(contrast=0.0), GRAY, 500)]
+    assert np.std(means) == pytest.approx(20, rel=0.1)
+    assert 9 < max((image - 128).std() for image in draws(RandomNoise(p=1), GRAY, 200)) < 10.3
+    hidden = [(image[..., 0] != 128).mean() for image in draws(RandomOcclusion(p=1), GRAY, 300)]
+    assert 0.12 < max(hidden) < 0.151
 
 
 def test_points_of_another_scheme_are_refused_where_they_would_be_mirrored():
