@@ -98,6 +98,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(faces, capsys):
     history = fit(model, faces, faces, InterruptedLoss(at=9), epochs=3, batch_size=5)
     kept = np.mean(np.square(np.subtract(*predict(model, faces))))
     assert len(history) == 1 and kept == pytest.approx(history["validation loss"].iloc[0], rel=1e-4)
+    assert capsys.readouterr().out.endswith("interrupted: 1 of 3 epochs are done\n"), "no checkpoint goes on"
 
 
 def test_without_validation_data_the_last_weights_stay(eight):

@@ -68,3 +68,12 @@ def test_the_spread_loss_by_hand_and_its_gradient_at_an_answer_that_is_exactly_r
     assert SpreadLoss()(answer, torch.zeros(1, 1, 2)).item() == pytest.approx(expected, rel=1e-4)
     SpreadLoss()(answer, torch.tensor([[[0.3, -0.1]]])).backward()
     assert answer.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("unknown", [(np.nan, 0.2), (0.2, np.nan), (np.nan, np.nan)])
+def test_points_of_which_a_coordinate_is_not_known_do_not_count(unknown):
+    answer = torch.tensor([[[0.3, -0.1, 0.05, 0.03, 0.02], [0.5, 0.5, 0.01, 0.01, 0.0], [0.1, 0.9, 0.02, 0.04, 0.01]]])
+    true = torch.tensor([[[0.2, 0.1], unknown, [0.1, 0.8]]])
+    for numbers in (5, 2):
+        expected = SpreadLoss()(answer[:, [0, 2], :numbers], true[:, [0, 2]])
+        torch.testing.assert_close(SpreadLoss()(answer[..., :numbers], true), expected)
