@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,10 @@ from detector_architectures import yunet
 models = find_folder("models")  # of the data folder: YuNet's file, where there is no network
 if models and (models / yunet.FILE).is_file():
     os.environ.setdefault("KEYPOINTS_YUNET", str(models / yunet.FILE))
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their child processes with them, some of
+# which are sent it here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
