@@ -134,7 +134,7 @@ class Pose:
 def _camera(image_shape: tuple) -> np.ndarray:  # (3, 3)
     """The matrix of an assumed camera: focal length = image width, principal point = centre of the image."""
     height, width = image_shape[:2]
-    return np.array([(width, 0, (width - 1) / 2), (0, width, (height - 1) / 2), (0, 0, 1)], dtype=float)
+    return np.array([(width, 0, (width - 1) / 2), (0, width, (height - 1) / 2), (0, 0, 1)])
 
 
 def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:

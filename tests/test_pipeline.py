@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from detector_architectures import haar
+from detector_architectures import haar, yunet
 from detector_architectures.haar import HaarDetector, find_eyes, find_smile
 from facial_keypoints.geometry import quarter_turns, transform_points
 from facial_keypoints.images import DataError, as_rgb
@@ -388,6 +388,12 @@ def test_68_points_have_a_pose_and_others_none(astronaut):
     (face,) = FacePipeline(Fixed(count=5, scheme=Scheme("five", 5))).faces(PHOTO, [BOX], [1])
     assert face.pose is None and face.keypoints.shape == (5, 2)
     assert FacePipeline(Fixed(grow=0.0)).faces(PHOTO, [BOX], [1])[0].pose is None, "all points in one spot"
+
+
+def test_detectors_go_by_their_names(monkeypatch):
+    monkeypatch.setattr(yunet, "read_network", lambda path=None: b"")
+    named = [FacePipeline(Fixed(), **given).detector for given in ({}, {"detector": "yunet"}, {"detector": "haar"})]
+    assert [type(detector) for detector in named] == [yunet.YuNetDetector, yunet.YuNetDetector, HaarDetector]
 
 
 def test_more_faces_than_fit_a_batch_are_answered_as_alone(astronaut):
