@@ -37,6 +37,7 @@ SETTLED = 10  # frames that jitter is measured after
 
 
 def wave(seconds: float, period: float = 2.0) -> float:
+    """A sine of time, between -1 and 1."""
     return float(np.sin(2 * np.pi * seconds / period))
 
 
@@ -44,14 +45,17 @@ def wave(seconds: float, period: float = 2.0) -> float:
 
 
 def still(scene, seconds):
+    """A head that does not move."""
     return scene, (0.5, 0.5)
 
 
 def turn(scene, seconds):
+    """The head turns to both sides by 35 degrees and nods by 10."""
     return replace(scene, angles=np.radians([35 * wave(seconds), 10 * wave(seconds, 1.5), 0])), (0.5, 0.5)
 
 
 def tilt(scene, seconds):
+    """The head tilts to both sides by 35 degrees."""
     return replace(scene, angles=np.radians([0, 0, 35 * wave(seconds)])), (0.5, 0.5)
 
 
