@@ -204,12 +204,13 @@ class SureNet(HeatmapNet):
 
 
 class AccurateNet(SureNet):
-    """The larger of the two networks that ship.
+    """The larger of the two networks that ship: broad maps, predictions averaged with those for the mirror image.
 
-    Its maps are narrow and pull keypoints towards the centres of their cells of 4 pixels. Predictions are averaged
-    with those for the mirror image, shifted by half a cell, so that the two errors point in different directions.
+    The mirror image is shifted by half a cell of the maps (4 pixels), so that what is left of the pull towards the
+    centres of cells has different directions in the two.
     """
 
+    breadth = 3
     mirror_shift = 2
 
     def __init__(self, num_keypoints: int = IBUG_68.num_points):

@@ -126,7 +126,7 @@ class Job:
 
 
 def course_job(recipe: Recipe) -> Job:
-    """A recipe on the course's frames; the shipped recipes train on 300-W too."""
+    """A recipe on the course's frames; the shipped recipes train on 300-W and on turned views too."""
     data = find_data()
     print(f"data: {data.about}")
     if recipe.ships:
@@ -187,6 +187,7 @@ def main() -> None:
         scheme = read_scheme(args.scheme) if args.scheme else None
         job = own_job(recipe, args.data, scheme, bool(args.start), args.epochs)
     else:
+        recipe = replace(recipe, first=None) if args.start else recipe  # weights to start from replace the first stage
         job = course_job(recipe.lasting(args.epochs) if args.epochs else recipe)
     recipe = job.recipe
     print(f"recipe: {recipe}\ncheckpoint: {stage_checkpoints(recipe, output)[0]}")

@@ -26,7 +26,7 @@ from data_load import KeypointsDataset, person_split
 from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
-from recipes import AFFINE, RECIPES, Recipe, in_parts
+from recipes import AFFINE, Recipe, frontal, in_parts
 from training.device import keep_freed_memory
 from training.loop import OPTIMIZERS, fit, predict
 from training.losses import SpreadLoss
@@ -34,8 +34,8 @@ from transfer.networks import with_mirror_image
 from transforms import RandomAffine
 
 EPOCHS = 8  # per stage; the shipped networks were trained for 30 and 20
-RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS)
-SHIPS = replace(RECIPES["fast"], first=RECIPE, epochs=EPOCHS)
+RECIPE = replace(frontal(FastNet).first, epochs=EPOCHS)
+SHIPS = replace(frontal(FastNet), first=RECIPE, epochs=EPOCHS)
 COLORS = RECIPE.augmentations
 
 
@@ -86,7 +86,7 @@ def round_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 class NarrowNet(FastNet):
-    """FastNet with breadth 1, like AccurateNet: a map's standard deviation equals the predicted error."""
+    """FastNet with breadth 1, as every network had it once: a map's standard deviation equals the predicted error."""
 
     breadth = 1
 

@@ -97,17 +97,17 @@ def _arguments(content):
 def start_from(model: nn.Module, path: str | Path) -> str:
     """Copy the weights of a file into a network of the same class, for fine-tuning; returns a line that describes it.
 
-    Layers whose shape differs, like the last one for another number of points, keep their initialisation; but where a
-    HeatmapNet of 68 points becomes one of two jaws, the head's jaw begins as the visible one. Raises DataError if the
-    file holds another class of network.
+    Layers whose shape differs, like the last one for another number of points, keep their initialisation. Between the
+    68 points and two jaws nothing starts afresh: the head's jaw begins as the visible one, or is left out. Raises
+    DataError if the file holds another class of network.
     """
     start = load_model(path)
     if type(start) is not type(model):
         raise DataError(f"{path}: holds {type(start).__name__}, this recipe trains {type(model).__name__}")
     own, weights = model.state_dict(), start.state_dict()
-    if (start.num_keypoints, model.num_keypoints) == (IBUG_68.num_points, TWO_JAWS.num_points):
+    if {start.num_keypoints, model.num_keypoints} == {IBUG_68.num_points, TWO_JAWS.num_points}:
         for name in ("head.weight", "head.bias"):
-            weights[name] = torch.cat([weights[name], weights[name][:17]])
+            weights[name] = torch.cat([weights[name][:68], weights[name][:17]])[: model.num_keypoints]
         start.num_keypoints = model.num_keypoints
     model.load_state_dict({k: v for k, v in weights.items() if v.shape == own[k].shape}, strict=False)
     if start.num_keypoints == model.num_keypoints:

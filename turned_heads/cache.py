@@ -23,7 +23,7 @@ from turned_heads.pose import Pose
 from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
 
 SOURCES_PER_PART = 40
-VERSION = 1  # of the geometry: views made by another one are not taken
+VERSION = 2  # of the geometry: views made by another one are not taken
 JPEG_QUALITY = 92
 CUT_MARGIN, CUT_BOX = 0.75, 180  # of the photo that is kept about a face: room around its box, and the box in pixels
 STEEPEST = np.radians(50)  # faces that are turned further are not turned any more

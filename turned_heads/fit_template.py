@@ -29,6 +29,7 @@ from turned_heads.pose import rotation
 NOISE = np.full(68, 0.04)  # in distances of the eye corners: how far people differ from the template
 NOISE[17:27], NOISE[48:68], NOISE[[48, 54]] = 0.09, 0.09, 0.07  # brows and mouths move
 WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.25  # one sigma: of the logarithm of the width; of the pitch in radians
+DEEPER = 1.15
 JAW_NOISE, JAW_YAWS = 0.1, np.radians([-12.0, 40.0])  # which yaws a jaw point is seen on, counted to its own side
 
 
@@ -115,6 +116,7 @@ def template(shapes: np.ndarray) -> np.ndarray:  # (68, 3)
     points, cameras, shapes = fit(shapes)
     half = np.stack([jaw_point(number, cameras, shapes) for number in range(9)])
     half[8, 0] = 0
+    half[:, 2] *= DEEPER
     points[:17] = np.concatenate([half, half[7::-1] * [-1, 1, 1]])
     corners = points[list(IBUG_68.ruler)]
     return (points - corners.mean(axis=0)) / (corners[1, 0] - corners[0, 0])
