@@ -181,7 +181,7 @@ def frontal(network: type[nn.Module]) -> Recipe:
 
 
 def shipped(network: type[nn.Module]) -> Recipe:
-    """Turned heads too: synthetic views beside the real faces (turned_heads), two jaw lines, faces tilted by 45 degrees.
+    """FRONTAL with turned heads: synthetic views beside the real ones, two jaw lines, tilts up to 45 degrees.
 
     The second stage is milder in colours, but not in geometry, so that tilted and turned heads stay known.
     """
