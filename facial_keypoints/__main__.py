@@ -18,11 +18,12 @@ from pathlib import Path
 
 import cv2
 
+from facial_keypoints.align import CROPS
 from facial_keypoints.batch import Batch, Summary
 from facial_keypoints.filters import ANCHORS
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
-from facial_keypoints.results import CSV, JSON, Drawing, Journal, write_csv
+from facial_keypoints.results import CSV, JSON, Crops, Drawing, Journal, write_csv
 from facial_keypoints.schemes import IBUG_68
 from facial_keypoints.video import VIDEOS, results_of, track_video, watch
 
@@ -60,6 +61,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     results.add_argument("--csv", action="store_true", help=f"{CSV}, one row per face")
     results.add_argument("--draw", action="store_true", help="pictures with boxes and keypoints")
     results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(ANCHORS)} on")
+    results.add_argument("--crops", type=int, choices=CROPS, help="aligned crops of every face, of so many pixels")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -72,21 +74,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def drawing(args: argparse.Namespace) -> Drawing | None:
     """What is drawn into pictures."""
-    draw = args.draw or not (args.json or args.csv or args.filter)
+    draw = args.draw or not (args.json or args.csv or args.filter or args.crops)
     return Drawing(args.filter or (), draw) if draw or args.filter else None
 
 
 def load(args: argparse.Namespace, threads: int | None) -> FacePipeline:
-    """The pipeline; raises DataError for filters that its network has no points for."""
+    """The pipeline; raises DataError for filters and crops that its network has no points for."""
     pipeline = FacePipeline(args.network, args.detector, args.device, threads=threads)
-    if args.filter and pipeline.scheme.name != IBUG_68.name:
-        raise DataError(f"--filter needs a network of {IBUG_68.name}, this one has {pipeline.scheme.name}")
+    if (args.filter or args.crops) and pipeline.scheme.name != IBUG_68.name:
+        raise DataError(f"--filter and --crops need a network of {IBUG_68.name}, this one has {pipeline.scheme.name}")
     return pipeline
 
 
 def run(args: argparse.Namespace) -> Summary:
     """Read the pictures; raises DataError and RuntimeError where nothing can be done."""
-    batch = Batch(args.sources, args.output, drawing(args))
+    drawings = [drawing(args), Crops(args.crops) if args.crops else None]
+    batch = Batch(args.sources, args.output, [drawing for drawing in drawings if drawing])
     if not batch.total:
         raise DataError(f"no pictures in {', '.join(map(str, args.sources))}")
     threads = min(args.jobs, batch.total)
@@ -107,8 +110,8 @@ def follow(args: argparse.Namespace) -> int:
 
     The network has one thread: decoder and encoder take the other cores.
     """
-    if args.csv:
-        raise DataError("--csv is for pictures; of videos --json tells the faces of every frame")
+    if args.csv or args.crops:
+        raise DataError("--csv and --crops are for pictures; of videos --json tells the faces of every frame")
     if args.webcam:
         print(watch(0, load(args, 1), Drawing(args.filter or (), args.draw or not args.filter)))
         return 0

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import FacePipeline
-from facial_keypoints.results import Drawing, Journal, face_record, save_picture
+from facial_keypoints.results import Crops, Drawing, Journal, face_record, save_picture
 
 # Which files of a folder are pictures; of files named one by one the ending does not matter.
 PICTURES = set(
@@ -104,13 +104,15 @@ def common_folder(sources: Iterable[Path]) -> str:
     return common or os.getcwd()
 
 
-def read_picture(path: Path, drawn: Path | None, pipeline: FacePipeline, drawing: Drawing | None) -> dict:
-    """The record of a picture, drawn too where it shows somebody; with "error" where it cannot be read or drawn."""
+def read_picture(path: Path, name: Path, pipeline: FacePipeline, drawings: Sequence[Drawing | Crops]) -> dict:
+    """The record of a picture, with "error" where it cannot be read or drawn; what is drawn is named after `name`."""
     try:
         image = read_image(path)
         faces = pipeline(image)
-        if drawing and faces:
-            save_picture(drawing(image, faces), drawn)
+        for drawing in drawings:
+            pictures, paths = drawing.pictures(image, faces), drawing.paths(name, len(faces))
+            for picture, drawn in zip(pictures, paths, strict=True):
+                save_picture(picture, drawn)
     except DataError as error:
         return {"file": str(path), "error": str(error)}
     except Exception as error:  # one picture never stops the others
@@ -150,11 +152,11 @@ def stopped_by_ctrl_c() -> Iterator[threading.Event]:
 class Batch:
     """The pictures of some sources, whose results go into a folder.
 
-    drawing: what is drawn, or None. Raises DataError for a list that cannot be read.
+    drawings: what is drawn. Raises DataError for a list that cannot be read.
     """
 
-    def __init__(self, sources: list[Path], output: Path, drawing: Drawing | None = None):
-        self.sources, self.output, self.drawing = sources, output, drawing
+    def __init__(self, sources: list[Path], output: Path, drawings: Sequence[Drawing | Crops] = ()):
+        self.sources, self.output, self.drawings = sources, output, drawings
         self.root = common_folder(sources)
         kinds = Counter(is_picture for _, is_picture in self._files())
         self.total, self.others = kinds[True], kinds[False]
@@ -164,7 +166,7 @@ class Batch:
         summary = Summary(others=self.others)
 
         def read(job):
-            return read_picture(*job, pipeline, self.drawing)
+            return read_picture(*job, pipeline, self.drawings)
 
         with stopped_by_ctrl_c() as stopped:
             for record in in_order(read, self._todo(journal, summary, stopped, report), threads):
@@ -178,25 +180,25 @@ class Batch:
         return find_files(self.sources, Path(os.path.abspath(self.output)))
 
     def _todo(self, journal, summary, stopped, report):
-        """Pictures and where they are drawn, each once, without those that were done before."""
+        """Pictures and what drawn ones are named after, each once, without those that were done before."""
         seen = set()
         for path, is_picture in self._files():
             if stopped.is_set():
                 return
             if not is_picture:
                 continue
-            faces, drawn = journal.done.get(str(path)), self._drawn(path)
+            faces, name = journal.done.get(str(path)), self.output / os.path.relpath(path, self.root)
             if str(path) in seen:
                 report(None)
-            elif faces is not None and (not faces or not drawn or drawn.exists()):
+            elif faces is not None and self._is_drawn(name, faces):
                 summary.add(faces, before=True)
                 report(None)
             else:
-                yield path, drawn
+                yield path, name
             seen.add(str(path))
 
-    def _drawn(self, path):
-        return self.drawing and self.drawing.path(self.output, Path(os.path.relpath(path, self.root)))
+    def _is_drawn(self, name, faces):
+        return all(path.exists() for drawing in self.drawings for path in drawing.paths(name, faces))
 
     def _take(self, record, journal, summary):
         if "error" in record:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facial_keypoints.align import aligned_face
 from facial_keypoints.drawing import draw_faces
 from facial_keypoints.filters import wear
 from facial_keypoints.images import DataError
@@ -146,7 +147,10 @@ def _cells(face: dict) -> list:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn into pictures: things to wear, then boxes and keypoints."""
+    """What is drawn into pictures: things to wear, then boxes and keypoints.
+
+    Like Crops it has `pictures` of a photo's faces and the `paths` they are written to.
+    """
 
     filters: tuple[str, ...] = ()
     keypoints: bool = False
@@ -156,8 +160,32 @@ class Drawing:
             image = wear(image, np.stack([face.keypoints for face in faces]), name)
         return draw_faces(image, faces) if self.keypoints else image
 
-    def path(self, folder: Path, name: Path) -> Path:
-        """Where the picture of a photo goes: "a/b.jpg" to "a/b_keypoints.jpg", "b.tif" to "b_keypoints.tif.jpg"."""
+    def pictures(self, image: np.ndarray, faces: list[Face]) -> list[np.ndarray]:
+        """The drawn picture; none of a photo without faces."""
+        return [self(image, faces)] if faces else []
+
+    def paths(self, name: Path, faces: int) -> list[Path]:
+        """Where they go: "a/b.jpg" to "a/b_keypoints.jpg", "b.tif" to "b_keypoints.tif.jpg"."""
         what = "_".join([*self.filters, *(["keypoints"] if self.keypoints else [])])
-        ending = name.suffix if name.suffix.lower() in ENDINGS_KEPT else f"{name.suffix}.jpg"
-        return folder / name.with_name(f"{name.stem}_{what}{ending}")
+        return [_named(name, what)] if faces else []
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The aligned crops of all faces of a photo, of 112 or 256 pixels (align.py)."""
+
+    size: int
+
+    def pictures(self, image: np.ndarray, faces: list[Face]) -> list[np.ndarray]:
+        """One crop per face."""
+        return [aligned_face(image, face.keypoints, self.size) for face in faces]
+
+    def paths(self, name: Path, faces: int) -> list[Path]:
+        """Where they go: "a/b.jpg" to "a/b_112_0.jpg", "a/b_112_1.jpg" and so on, the most certain face first."""
+        return [_named(name, f"{self.size}_{number}") for number in range(faces)]
+
+
+def _named(name: Path, what: str) -> Path:
+    """The name of a picture made of another one."""
+    ending = name.suffix if name.suffix.lower() in ENDINGS_KEPT else f"{name.suffix}.jpg"
+    return name.with_name(f"{name.stem}_{what}{ending}")

@@ -17,6 +17,7 @@ from PIL import Image
 from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
 from facial_keypoints import batch, results
+from facial_keypoints.align import aligned_face
 from facial_keypoints.batch import common_folder, find_files, in_order
 from facial_keypoints.filters import wear
 from facial_keypoints.geometry import tight_box
@@ -152,6 +153,20 @@ def test_filters_are_worn_in_the_pictures(run, pipeline):
     np.testing.assert_array_equal(read_image("keypoints/photo_hat_moustache.png"), expected)
     run("photo.png", "--filter", "hat", "--draw")
     assert "photo_hat_keypoints.png" in files("keypoints")
+
+
+def test_aligned_crops_are_written_of_every_face_and_again_where_one_is_missing(run, pipeline):
+    save("photos/photo.png"), save("photos/nobody.png", NOBODY)
+    assert run("photos", "--crops", 112)[0] == 0
+    assert files("keypoints") == ["keypoints.jsonl", "photo_112_0.png"]
+    (face,) = pipeline(PIXELS)
+    expected = aligned_face(PIXELS, face.keypoints, 112)
+    np.testing.assert_array_equal(read_image("keypoints/photo_112_0.png"), expected)
+    assert run("photos", "--crops", 112)[3] == 0
+    Path("keypoints/photo_112_0.png").unlink()
+    assert run("photos", "--crops", 112, "--draw")[3] == 1
+    assert files("keypoints") == ["keypoints.jsonl", "photo_112_0.png", "photo_keypoints.png"]
+    assert run("photos", "--crops", 256)[3] == 1 and read_image("keypoints/photo_256_0.png").shape == (256, 256, 3)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

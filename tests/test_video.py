@@ -310,7 +310,7 @@ def test_one_video_that_cannot_be_read_does_not_stop_the_others(run, tmp_path):
     [
         (["a.mp4", "b.jpg"], "pictures and videos: give each"),
         (["a/x.mp4", "b/x.mp4"], "two videos of one name"),
-        (["a.mp4", "--csv"], "--csv is for pictures"),
+        (["a.mp4", "--csv"], "--csv and --crops are for pictures"),
     ],
 )
 def test_what_the_command_cannot_do_with_videos_is_one_sentence(run, arguments, sentence):

@@ -27,6 +27,7 @@ from PIL import Image
 
 from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
+from facial_keypoints.align import aligned_face
 from facial_keypoints.drawing import draw_faces
 from facial_keypoints.filters import ANCHORS, wear
 from facial_keypoints.geometry import tight_box
@@ -204,11 +205,14 @@ def check_boxes(rng: random.Random, pipeline: FacePipeline, folder: Path) -> Non
 def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
     """Drawing, wearing and posing with odd keypoints."""
     points = odd_keypoints(rng)
-    use = rng.choice((wear, draw_faces, head_pose))
+    use = rng.choice((wear, draw_faces, head_pose, aligned_face))
     if use is wear:
         result = wear(PIXELS, points, rng.choice(tuple(ANCHORS)))
     elif use is draw_faces and np.shape(points) == (68, 2) and (np.abs(points) < 1e38).all():
         result = draw_faces(PIXELS, [Face(points.astype(np.float32), 1.0)])
+    elif use is aligned_face:
+        expect(aligned_face(PIXELS, points, 112).shape == (112, 112, 3), "an aligned face")
+        return
     else:
         expect(head_pose(points, PIXELS.shape).rotation.shape == (3, 3), "rotation")
         return
