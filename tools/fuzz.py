@@ -32,6 +32,7 @@ from facial_keypoints.drawing import draw_faces
 from facial_keypoints.filters import ANCHORS, wear
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, read_image
+from facial_keypoints.morph import morph, swap_face
 from facial_keypoints.pipeline import Face, FacePipeline
 from facial_keypoints.pose import head_pose
 
@@ -205,13 +206,18 @@ def check_boxes(rng: random.Random, pipeline: FacePipeline, folder: Path) -> Non
 def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
     """Drawing, wearing and posing with odd keypoints."""
     points = odd_keypoints(rng)
-    use = rng.choice((wear, draw_faces, head_pose, aligned_face))
+    use = rng.choice((wear, draw_faces, head_pose, aligned_face, swap_face, morph))
     if use is wear:
         result = wear(PIXELS, points, rng.choice(tuple(ANCHORS)))
     elif use is draw_faces and np.shape(points) == (68, 2) and (np.abs(points) < 1e38).all():
         result = draw_faces(PIXELS, [Face(points.astype(np.float32), 1.0)])
     elif use is aligned_face:
         expect(aligned_face(PIXELS, points, 112).shape == (112, 112, 3), "an aligned face")
+        return
+    elif use is swap_face:
+        result = swap_face(PIXELS, *rng.choice(((points, PIXELS, KEYPOINTS), (KEYPOINTS, PIXELS, points))))
+    elif use is morph:
+        expect(morph(PIXELS, points, PIXELS, KEYPOINTS, 0.5, 200).shape == (200, 200, 3), "a morph")
         return
     else:
         expect(head_pose(points, PIXELS.shape).rotation.shape == (3, 3), "rotation")
