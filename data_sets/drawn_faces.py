@@ -1,7 +1,7 @@
 """Drawn faces with exact 68-point keypoints, in the layout of the course data: the embedded data set.
 
 A Person (head shape, skin, hair, clothes) and a Scene (pose, expression, light, camera) are drawn from separate
-seeds. The 3D points of facial_keypoints.pose.FACE_3D are deformed, posed and projected, and the picture is painted
+seeds. The 3D points of face_drawing.shape.DRAWN_FACE are deformed, posed and projected, and the picture is painted
 from the projected points (face_drawing/), so the keypoints are exact by construction.
 
     python -m data_sets.drawn_faces DEST
@@ -31,7 +31,6 @@ from data_sets.face_drawing.people import (
     slide_outline,
 )
 from data_sets.face_drawing.portrait import paint
-from facial_keypoints import pose
 from facial_keypoints.schemes import IBUG_68
 
 FRAMES_PER_PERSON = 3
@@ -124,7 +123,7 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
 def recipe(**parameters) -> str:
     """What a drawn data set depends on, as text: its parameters and a hash of the drawing code."""
     here = Path(__file__)
-    modules = [here, Path(pose.__file__), *sorted(here.with_name("face_drawing").glob("*.py"))]
+    modules = [here, *sorted(here.with_name("face_drawing").glob("*.py"))]
     code = b"".join(module.read_bytes() for module in modules)
     return json.dumps({**parameters, "code": hashlib.sha256(code).hexdigest()})
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from facial_keypoints.images import as_rgb
-from facial_keypoints.pose import FACE_3D, Pose, _camera
+from facial_keypoints.pose import FACE_3D, Pose
 
 # Ground truth, predictions and boxes have these colours in every picture and figure.
 TRUE, PREDICTED, BOX = (0, 255, 0), (255, 0, 255), (255, 0, 0)
@@ -16,11 +16,10 @@ def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
 
     Red: to the person's left, which is the right of the picture; green: down; blue: out of the nose.
     """
-    result, rotation = as_rgb(image).copy(), cv2.Rodrigues(pose.rotation)[0]
+    result = as_rgb(image).copy()
     ends = FACE_3D[30] + 0.5 * np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, -1)])
-    pixels = cv2.projectPoints(ends, rotation, pose.translation, _camera(result.shape), None)[0]
-    origin, *tips = np.rint(pixels[:, 0]).astype(int).tolist()
-    thickness = max(1, round(result.shape[1] / pose.translation[2] / 30))  # a thirtieth of the eye distance
+    origin, *tips = [(_whole(x), _whole(y)) for x, y in pose.project(ends)]
+    thickness = min(max(1, round(pose.scale / 30)), 1000)
     for tip, colour in zip(tips, AXIS_COLOURS, strict=True):
         cv2.arrowedLine(result, origin, tip, colour, thickness, cv2.LINE_AA, tipLength=0.2)
     return result

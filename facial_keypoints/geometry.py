@@ -67,6 +67,13 @@ def quarter_turns(turns: int, shape: tuple) -> np.ndarray:  # (2, 3)
     )
 
 
+def turn_of(matrix: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The rotation of a similarity, about the origin, without its scale and shift."""
+    turn = np.zeros((2, 3))
+    turn[:, :2] = matrix[:, :2] / np.hypot(*matrix[:, 0])
+    return turn
+
+
 def resize_matrix(old_size: tuple, new_size: tuple) -> np.ndarray:  # (2, 3)
     """The matrix of cv2.resize for coordinates; sizes are (w, h). Image edges, not pixel centres, stay aligned."""
     sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]

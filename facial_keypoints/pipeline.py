@@ -8,7 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facial_keypoints.geometry import compose, crop_matrix, invert, quarter_turns, tight_box, transform_points, warp
+from facial_keypoints.geometry import (
+    compose,
+    crop_matrix,
+    invert,
+    quarter_turns,
+    tight_box,
+    transform_points,
+    turn_of,
+    warp,
+)
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Network, OnnxNetwork, mirror_averaged
 from facial_keypoints.pose import Pose, head_pose, upright_matrix
@@ -196,7 +205,7 @@ class FacePipeline:
         return with_jaw_3d(answers) if jaw == "3d" else answers[:, : self.scheme.num_points]
 
     def look_again(self, matrix: np.ndarray, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
-        """The matrix of the second crop: around the keypoints (K, 2) found in the first one, turned upright.
+        """The matrix of the second crop: around the keypoints (K, 2) found in the first one, see matrix_around.
 
         If their box is more than 1.5 times as large or as small as the first box, the first matrix is kept.
         """
@@ -204,7 +213,7 @@ class FacePipeline:
         grown = size.max() / self._box_side
         if size.min() <= 0 or not 1 / 1.5 < grown < 1.5:
             return matrix
-        return self.matrix_around(keypoints)
+        return self.matrix_around(keypoints, matrix)
 
     def answers(self, image: np.ndarray, keypoints) -> np.ndarray:  # (N, K, 3)
         """One pass on faces of an RGB uint8 image whose keypoints (N, K, 2) are roughly known, as in a video.
@@ -213,17 +222,20 @@ class FacePipeline:
         """
         return self._look([(image, self.matrix_around(points)) for points in keypoints])
 
-    def face(self, answer: np.ndarray, score: float, shape: tuple) -> Face:
-        """The Face of one row (K, 3) of `answers`; shape: the image's, for the pose."""
+    def face(self, answer: np.ndarray, score: float) -> Face:
+        """The Face of one row (K, 3) of `answers`."""
         answer, jaw = answer[: self.scheme.num_points], answer[self.scheme.num_points :, :2]
         points, spread = np.ascontiguousarray(answer[:, :2]), answer[:, 2]
         sure = None if np.isnan(spread).any() else confidence(spread)
-        return Face(points, float(score), sure, self._pose(points, shape), jaw if self._two_jaws else None)
+        return Face(points, float(score), sure, self._pose(points), jaw if self._two_jaws else None)
 
-    def matrix_around(self, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
-        """From the photo to the network's input for the face with these keypoints (K, 2), turned upright."""
+    def matrix_around(self, keypoints: np.ndarray, before: np.ndarray = UNTURNED) -> np.ndarray:  # (2, 3)
+        """From the photo to the network's input for the face with these keypoints (K, 2), turned upright.
+
+        Which way is up is known for the 68 points only; with other schemes the face is turned as it is by `before`.
+        """
         keypoints = keypoints[: self.scheme.num_points]
-        upright = upright_matrix(keypoints) if self.scheme.name == IBUG_68.name else np.eye(2, 3)
+        upright = upright_matrix(keypoints) if self.scheme.name == IBUG_68.name else turn_of(before)
         return compose(self.matrix(tight_box(transform_points(upright, keypoints))), upright)
 
     def matrix(self, box) -> np.ndarray:  # (2, 3)
@@ -273,8 +285,7 @@ class FacePipeline:
         ]
         answers = iter(self._look(crops))
         return [
-            self._keep([self.face(next(answers), score, photo.image.shape) for score in photo.scores], photo.certain)
-            for photo in photos
+            self._keep([self.face(next(answers), score) for score in photo.scores], photo.certain) for photo in photos
         ]
 
     def _find_turned(self, image: np.ndarray) -> list[Face]:
@@ -296,9 +307,9 @@ class FacePipeline:
             answers.append(np.stack([self._in_photo(*pair) for pair in zip(found, [m for _, m in some], strict=True)]))
         return np.concatenate(answers)
 
-    def _pose(self, points: np.ndarray, shape: tuple) -> Pose | None:
+    def _pose(self, points: np.ndarray) -> Pose | None:
         try:
-            return head_pose(points, shape) if self.scheme.name == IBUG_68.name else None
+            return head_pose(points) if self.scheme.name == IBUG_68.name else None
         except ValueError:  # all points in one spot
             return None
 

@@ -5,89 +5,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facial_keypoints.face_3d import FACE_3D
 from facial_keypoints.geometry import similarity
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import check_68
 
-# A rigid 3D face: x to the right of the image, y down, z away from the camera; the unit is the distance of
-# the outer eye corners. Fitted to the 300-W labels by tools/fit_face_3d.py; the outline is flatter than a real
-# head, because people label the visible edge of the cheek, which slides over the head as it turns.
-FACE_3D = np.array(
-    [
-        (-0.824, -0.339, 0.362),
-        (-0.817, -0.145, 0.325),
-        (-0.793, 0.051, 0.295),
-        (-0.748, 0.242, 0.263),
-        (-0.664, 0.415, 0.204),
-        (-0.534, 0.562, 0.126),
-        (-0.375, 0.683, 0.037),
-        (-0.200, 0.778, -0.046),
-        (0.000, 0.804, -0.075),
-        (0.200, 0.778, -0.046),
-        (0.375, 0.683, 0.037),
-        (0.534, 0.562, 0.126),
-        (0.664, 0.415, 0.204),
-        (0.748, 0.242, 0.263),
-        (0.793, 0.051, 0.295),
-        (0.817, -0.145, 0.325),
-        (0.824, -0.339, 0.362),
-        (-0.665, -0.532, 0.117),
-        (-0.563, -0.621, 0.068),
-        (-0.422, -0.652, 0.021),
-        (-0.275, -0.639, -0.022),
-        (-0.136, -0.594, -0.057),
-        (0.136, -0.594, -0.057),
-        (0.275, -0.639, -0.022),
-        (0.422, -0.652, 0.021),
-        (0.563, -0.621, 0.068),
-        (0.665, -0.532, 0.117),
-        (0.000, -0.436, -0.075),
-        (0.000, -0.312, -0.128),
-        (0.000, -0.190, -0.185),
-        (0.000, -0.065, -0.242),
-        (-0.165, 0.038, -0.136),
-        (-0.086, 0.062, -0.159),
-        (0.000, 0.084, -0.173),
-        (0.086, 0.062, -0.159),
-        (0.165, 0.038, -0.136),
-        (-0.500, -0.398, 0.061),
-        (-0.413, -0.449, 0.040),
-        (-0.305, -0.449, 0.030),
-        (-0.215, -0.385, 0.024),
-        (-0.314, -0.367, 0.021),
-        (-0.419, -0.366, 0.031),
-        (0.215, -0.385, 0.024),
-        (0.305, -0.449, 0.030),
-        (0.413, -0.449, 0.040),
-        (0.500, -0.398, 0.061),
-        (0.419, -0.366, 0.031),
-        (0.314, -0.367, 0.021),
-        (-0.316, 0.300, -0.031),
-        (-0.201, 0.244, -0.108),
-        (-0.082, 0.215, -0.152),
-        (0.000, 0.232, -0.160),
-        (0.082, 0.215, -0.152),
-        (0.201, 0.244, -0.108),
-        (0.316, 0.300, -0.031),
-        (0.205, 0.396, -0.098),
-        (0.089, 0.434, -0.143),
-        (0.000, 0.442, -0.150),
-        (-0.089, 0.434, -0.143),
-        (-0.205, 0.396, -0.098),
-        (-0.268, 0.304, -0.043),
-        (-0.083, 0.281, -0.147),
-        (0.000, 0.287, -0.156),
-        (0.083, 0.281, -0.147),
-        (0.268, 0.304, -0.043),
-        (0.084, 0.337, -0.136),
-        (0.000, 0.345, -0.144),
-        (-0.084, 0.337, -0.136),
-    ]
-)
-
-# Pose is fitted to brows, nose, eye and mouth corners: the outline slides over a turning head, and lips move.
+# Pose is fitted to brows, nose, eye and mouth corners: the outline slides over a turning head, and lips move. The jaw
+# of the head, where a network predicts it, makes the pose no better (results/log.md, item 28).
 RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
-
+DISTANCE = 8  # of the assumed camera, in outer-eye distances; a portrait's
 
 TILTED = 10  # degrees; the networks were trained on faces that are tilted by less, so those stay as they are
 
@@ -108,12 +34,14 @@ def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
 class Pose:
     """The position and rotation of a head in camera coordinates: x right, y down, z away from the camera.
 
-    rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera. The angles, in
-    degrees, are 0 for FACE_3D as it stands; rotation = Rz(roll) Ry(-yaw) Rx(-pitch).
+    rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera; camera (3, 3) takes it on
+    to pixels of the image. The angles, in degrees, are 0 for a head that looks straight at the camera; rotation =
+    Rz(roll) Ry(-yaw) Rx(-pitch).
     """
 
     rotation: np.ndarray
     translation: np.ndarray
+    camera: np.ndarray
 
     @property
     def yaw(self) -> float:
@@ -130,27 +58,42 @@ class Pose:
         """Positive when the head tilts clockwise in the picture."""
         return float(np.degrees(np.arctan2(self.rotation[1, 0], self.rotation[0, 0])))
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the image per outer-eye distance, at the eyes."""
+        return float(self.camera[0, 0] / self.translation[2])
 
-def _camera(image_shape: tuple) -> np.ndarray:  # (3, 3)
-    """The matrix of an assumed camera: focal length = image width, principal point = centre of the image."""
-    height, width = image_shape[:2]
-    return np.array([(width, 0, (width - 1) / 2), (0, width, (height - 1) / 2), (0, 0, 1)])
+    def project(self, points: np.ndarray) -> np.ndarray:  # (K, 2)
+        """Where points (K, 3) of the head, in FACE_3D's coordinates, are seen in the image, in pixels."""
+        seen = (points @ self.rotation.T + self.translation) @ self.camera.T
+        return seen[:, :2] / seen[:, 2:]
 
 
-def head_pose(keypoints: np.ndarray, image_shape: tuple) -> Pose:
-    """The pose of FACE_3D whose projection best fits keypoints (68, 2) in an image of shape (H, W, ...).
+def _camera(points: np.ndarray, scale: float) -> np.ndarray:  # (3, 3)
+    """The matrix of a camera that looks at points (K, 2) of a face with `scale` pixels per outer-eye distance.
 
-    image_shape is the whole photo's, not a crop's, since the camera's axis goes through its centre. Least squares in
-    pixels (Levenberg-Marquardt in cv2.solvePnP), started from the frontal face that fits best; OpenCV's own start puts
-    a quarter of the course's faces behind the camera. Raises DataError without finite, distinct keypoints.
+    Photos do not tell how they were taken. This one stands DISTANCE away, and what counts as looking straight at it is
+    the same in every part of a photo and in a cut-out.
     """
-    model, camera = FACE_3D[RIGID_POINTS], _camera(image_shape)
-    keypoints = check_68(keypoints).astype(float)
+    (x, y), focal = points.mean(axis=0), DISTANCE * scale
+    return np.array([(focal, 0, x), (0, focal, y), (0, 0, 1)])
+
+
+def head_pose(keypoints: np.ndarray) -> Pose:
+    """The pose of FACE_3D whose projection best fits keypoints (68, 2), in pixels of a photo or of a cut-out.
+
+    Least squares in pixels (Levenberg-Marquardt in cv2.solvePnP), started from the frontal face that fits best, since
+    OpenCV's own start puts a quarter of the course's faces behind the camera. Raises DataError without finite and
+    distinct keypoints.
+    """
+    model, keypoints = FACE_3D[RIGID_POINTS], check_68(keypoints).astype(float)
     points = keypoints[RIGID_POINTS]
     if not (np.isfinite(keypoints).all() and np.ptp(points, axis=0).any()):
         raise DataError("keypoints: all in one spot or not finite, so there is no pose to find")
     frontal = similarity(model[:, :2], points)
+    scale = max(np.hypot(*frontal[:, 0]), np.ptp(points, axis=0).max() / np.ptp(model[:, :2], axis=0).max())
+    camera = _camera(points, scale)
     rotation = np.array((0, 0, np.arctan2(frontal[1, 0], frontal[0, 0])))
-    translation = np.append(frontal[:, 2] - camera[:2, 2], camera[0, 0]) / np.hypot(*frontal[:, 0])
+    translation = np.append((frontal[:, 2] - camera[:2, 2]) / scale, DISTANCE)
     _, rotation, translation = cv2.solvePnP(model, points, camera, None, rotation, translation, True)
-    return Pose(cv2.Rodrigues(rotation)[0], translation.ravel())
+    return Pose(cv2.Rodrigues(rotation)[0], translation.ravel(), camera)

@@ -125,7 +125,7 @@ class Tracker:
             points = answer[:, :2]
             if self._is_there(track, answer, image.shape) and not any(_same(points, place) for place in places):
                 places.append(points)
-                faces.append(TrackedFace(self._smoothed(track, answer, seconds, image.shape), track.identity))
+                faces.append(TrackedFace(self._smoothed(track, answer, seconds), track.identity))
         return faces
 
     def _is_there(self, track, answer, shape) -> bool:
@@ -135,13 +135,13 @@ class Tracker:
         inside = 0 <= x < shape[1] and 0 <= y < shape[0]
         return bool(certain and inside and min(np.ptp(points, axis=0)) > 1 and track.grown(points) < LARGEST_STEP)
 
-    def _smoothed(self, track, answer, seconds, shape) -> Face:
+    def _smoothed(self, track, answer, seconds) -> Face:
         """The face of a track, which moves there."""
         points, spread = answer[:, :2], answer[:, 2]
         unsure = spread / TYPICAL_SPREAD
         smooth = track.smooth(points, seconds - track.seen, self.cutoff / unsure, TREMBLING * unsure, _size(points))
         track.keypoints, track.seen = points, seconds
-        return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score, shape)
+        return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score)
 
     def _newcomers(self, image, faces) -> list[Face]:
         """What is found in the detector's boxes that are not those of faces already known."""

@@ -66,7 +66,7 @@ def test_sides_are_swapped_in_arrays_and_tensors_by_the_table_only():
         default_scheme(3).swap_sides(points)
 
 
-@pytest.mark.parametrize("use", [eye_openness, face_points, lambda points: head_pose(points, (99, 99))])
+@pytest.mark.parametrize("use", [eye_openness, face_points, head_pose])
 def test_pose_eyes_and_filters_say_that_they_need_the_68_points(use):
     with pytest.raises(DataError, match=r"keypoints \(58, 2\): expected \(68, 2\), since only ibug-68"):
         use(np.zeros((58, 2)))

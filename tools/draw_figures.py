@@ -33,7 +33,7 @@ def main() -> None:
     pictures = [draw_faces(photo, [face]) for photo, face in zip(portraits, found, strict=True)]
     hopper, astronaut = (face.keypoints for face in found)
     pictures.append(wear(portraits[0], hopper, "sunglasses"))
-    pictures.append(draw_axes(portraits[1], head_pose(astronaut, portraits[1].shape)))
+    pictures.append(draw_axes(portraits[1], head_pose(astronaut)))
     closer = [crop_matrix(face.box, 320, margin=0.7) for face in found * 2]
     pictures = [warp(picture, matrix, (320, 320)) for picture, matrix in zip(pictures, closer, strict=True)]
     visualize.show_images(pictures).savefig(IMAGES / "portraits.jpg", dpi=100)

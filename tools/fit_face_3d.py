@@ -1,4 +1,4 @@
-"""Fit the rigid 3D face of facial_keypoints.pose.FACE_3D to the hand-made 300-W labels and print it.
+"""Fit the rigid 3D face of data_sets.face_drawing.shape.DRAWN_FACE to the hand-made 300-W labels and print it.
 
     python -m tools.fit_face_3d data/ibug_300W_large_face_landmark_dataset
 

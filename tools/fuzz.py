@@ -220,7 +220,7 @@ def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None
         expect(morph(PIXELS, points, PIXELS, KEYPOINTS, 0.5, 200).shape == (200, 200, 3), "a morph")
         return
     else:
-        expect(head_pose(points, PIXELS.shape).rotation.shape == (3, 3), "rotation")
+        expect(head_pose(points).rotation.shape == (3, 3), "rotation")
         return
     expect(result.shape == PIXELS.shape and result.dtype == np.uint8, f"a picture {result.shape}")
 

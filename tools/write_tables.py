@@ -107,6 +107,7 @@ TABLES = {
     "first_pixel_trends": whole("first_pixel_trends"),
     "ibug_longer": whole("ibug_longer"),
     "pose": pose,
+    "head_pose": whole("head_pose"),
     "folder": whole("folder"),
     "mutation": mutation,
 }

@@ -1,4 +1,4 @@
-"""Fit the 68 points of template.POINTS, depth and all, to the labels of many people, and print them.
+"""Fit facial_keypoints.face_3d.POINTS, depth and all, to the labels of many people, and print them.
 
     python -m turned_heads.fit_template        needs the course's frames and 300-W; a minute
 
@@ -20,9 +20,9 @@ import torch
 
 from data_load import person_split
 from data_sets.course import course_frames
+from data_sets.face_drawing.shape import DRAWN_FACE
 from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
-from facial_keypoints.pose import FACE_3D
 from facial_keypoints.schemes import IBUG_68
 from turned_heads.pose import rotation
 
@@ -78,7 +78,7 @@ def fit(shapes: np.ndarray, steps: int = 900) -> tuple[np.ndarray, Cameras, np.n
     """The template (68, 3) whose points 17 to 67 suit `centred` shapes best, the cameras, and the centred shapes."""
     shapes = torch.tensor(centred(shapes))
     cameras, noise = first_cameras(shapes), torch.tensor(NOISE)[:, None]
-    points = torch.tensor(FACE_3D) * torch.tensor([1, 1, 1.6])
+    points = torch.tensor(DRAWN_FACE) * torch.tensor([1, 1, 1.6])
     parts = [cameras.numbers.requires_grad_(), points.requires_grad_()]
     optimizer = torch.optim.Adam([{"params": [part]} for part in parts])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [0.02, 0.006], total_steps=steps)

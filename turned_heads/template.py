@@ -1,8 +1,9 @@
 """The head: 68 points, the surface of the face through them, and rings for ear, skull, throat and neck behind it.
 
-Everything here is of the project's own making: POINTS is fitted to labels by fit_template.py, FACE and RINGS are
-placed by hand after head measures of adults (Farkas, "Anthropometry of the head and face", 2nd edition, 1994: about
-90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm long and 150 mm wide).
+Everything here is of the project's own making: the 68 points (facial_keypoints/face_3d.py) are fitted to labels by
+fit_template.py, the rest is placed by hand after head measures of adults (Farkas, "Anthropometry of the head and face",
+2nd edition, 1994: about 90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm long and
+150 mm wide).
 
 The unit is the distance of the outer eye corners, the origin their middle; x right, y down, z away from the camera.
 Half of the head, x <= 0, is given; the other one is its mirror image.
@@ -15,107 +16,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.spatial import Delaunay
 
-# The 68 points; printed by `python -m turned_heads.fit_template`.
-# fmt: off
-POINTS = np.array(
-    [
-        (-0.831, 0.022, 0.737),
-        (-0.817, 0.242, 0.707),
-        (-0.785, 0.452, 0.689),
-        (-0.744, 0.655, 0.650),
-        (-0.672, 0.859, 0.552),
-        (-0.550, 1.031, 0.398),
-        (-0.406, 1.157, 0.212),
-        (-0.230, 1.260, 0.024),
-        (0.000, 1.306, -0.041),
-        (0.230, 1.260, 0.024),
-        (0.406, 1.157, 0.212),
-        (0.550, 1.031, 0.398),
-        (0.672, 0.859, 0.552),
-        (0.744, 0.655, 0.650),
-        (0.785, 0.452, 0.689),
-        (0.817, 0.242, 0.707),
-        (0.831, 0.022, 0.737),
-        (-0.662, -0.165, 0.067),
-        (-0.560, -0.242, -0.059),
-        (-0.427, -0.267, -0.151),
-        (-0.295, -0.252, -0.215),
-        (-0.174, -0.212, -0.256),
-        (0.174, -0.212, -0.256),
-        (0.295, -0.252, -0.215),
-        (0.427, -0.267, -0.151),
-        (0.560, -0.242, -0.059),
-        (0.662, -0.165, 0.067),
-        (0.000, -0.006, -0.273),
-        (0.000, 0.137, -0.365),
-        (0.000, 0.275, -0.466),
-        (0.000, 0.405, -0.522),
-        (-0.153, 0.497, -0.278),
-        (-0.083, 0.519, -0.323),
-        (0.000, 0.541, -0.347),
-        (0.083, 0.519, -0.323),
-        (0.153, 0.497, -0.278),
-        (-0.500, 0.000, 0.000),
-        (-0.416, -0.041, -0.069),
-        (-0.311, -0.040, -0.081),
-        (-0.218, 0.015, -0.068),
-        (-0.311, 0.039, -0.077),
-        (-0.418, 0.038, -0.054),
-        (0.218, 0.015, -0.068),
-        (0.311, -0.040, -0.081),
-        (0.416, -0.041, -0.069),
-        (0.500, 0.000, 0.000),
-        (0.418, 0.038, -0.054),
-        (0.311, 0.039, -0.077),
-        (-0.305, 0.770, -0.056),
-        (-0.197, 0.713, -0.211),
-        (-0.074, 0.681, -0.298),
-        (0.000, 0.697, -0.307),
-        (0.074, 0.681, -0.298),
-        (0.197, 0.713, -0.211),
-        (0.305, 0.770, -0.056),
-        (0.197, 0.866, -0.157),
-        (0.094, 0.913, -0.220),
-        (0.000, 0.922, -0.234),
-        (-0.094, 0.913, -0.220),
-        (-0.197, 0.866, -0.157),
-        (-0.270, 0.771, -0.069),
-        (-0.085, 0.753, -0.254),
-        (0.000, 0.756, -0.272),
-        (0.085, 0.753, -0.254),
-        (0.270, 0.771, -0.069),
-        (0.085, 0.810, -0.223),
-        (0.000, 0.818, -0.237),
-        (-0.085, 0.810, -0.223),
-    ]
-)
-# fmt: on
-
-# More places that the surface of the face goes through.
-FACE = np.array(
-    [
-        (-0.12, 0.06, -0.17),  # beside the bridge of the nose
-        (-0.13, 0.20, -0.22),
-        (-0.15, 0.34, -0.26),
-        (-0.28, 0.17, -0.10),  # below the eye
-        (-0.45, 0.30, -0.05),  # cheekbone
-        (-0.63, 0.15, 0.14),
-        (-0.73, 0.10, 0.33),
-        (-0.25, 0.48, -0.17),  # beside the nostril
-        (-0.45, 0.58, -0.02),  # cheek
-        (-0.60, 0.50, 0.17),
-        (-0.48, 0.85, 0.08),
-        (-0.25, 1.00, -0.08),
-        (0.00, 1.01, -0.18),  # between lip and chin
-        (0.00, 1.16, -0.20),  # chin
-        (-0.17, 1.15, -0.13),
-        (0.00, -0.20, -0.29),  # forehead
-        (0.00, -0.50, -0.28),
-        (-0.35, -0.50, -0.19),
-        (-0.62, -0.40, 0.10),
-        (-0.76, -0.15, 0.36),  # temple
-    ]
-)
+from facial_keypoints.face_3d import POINTS, SKIN, both_halves
 
 # Where the face ends above, from the temple to the middle of the forehead.
 HAIRLINE = np.array(
@@ -196,12 +97,6 @@ class Template:
         return self.vertices[self.triangles, 1].max(axis=1)
 
 
-def both_halves(half: np.ndarray) -> np.ndarray:
-    """Points with x <= 0 and their mirror images; those on the middle line once."""
-    other = half[half[:, 0] < 0] * np.array(FLAT)[: half.shape[1]]
-    return np.concatenate([half, other])
-
-
 def edge() -> np.ndarray:  # (E, 3)
     """The edge of the face, closed, without a point twice: down the jaw, up the other side, back over the forehead."""
     return np.concatenate([POINTS[:17], HAIRLINE * FLAT, HAIRLINE[-2::-1]])
@@ -218,7 +113,7 @@ def inside(points: np.ndarray, outline: np.ndarray) -> np.ndarray:  # (N,) bool
 def face_surface() -> tuple[np.ndarray, np.ndarray]:
     """Vertices (F, 3) and triangles (T, 3) of the face: its 68 points first, then its edge above, then a grid."""
     known = np.concatenate([POINTS, edge()[17:]])
-    sites = np.concatenate([known, both_halves(FACE)])
+    sites = np.concatenate([known, both_halves(SKIN)])
     depth = RBFInterpolator(sites[:, :2], sites[:, 2], kernel="thin_plate_spline", smoothing=1e-4)
     half = np.arange(GRID / 2, 0.9, GRID)
     x, y = np.meshgrid(np.concatenate([-half[::-1], half]), np.arange(-0.8, 1.3, GRID))

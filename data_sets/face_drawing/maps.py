@@ -1,6 +1,6 @@
 """Soft properties of a face (relief, hollows, flush, wrinkles, beard) on a small map, and the warp to the canvas.
 
-The map lies in the x-y plane of pose.FACE_3D; the warp to the canvas interpolates the face's projected points.
+The map lies in the x-y plane of shape.DRAWN_FACE; the warp to the canvas interpolates the face's projected points.
 """
 
 from functools import cache
@@ -9,16 +9,15 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from facial_keypoints.pose import FACE_3D
-
 from .brushes import SHIFT, blend, cloud, curve, fixed
+from .shape import DRAWN_FACE
 
 MAP_SCALE = 100  # map pixels per outer-eye distance
 MAP_X, MAP_Y = np.meshgrid(np.arange(-1.3, 1.3, 1 / MAP_SCALE), np.arange(-1.9, 1.2, 1 / MAP_SCALE))
 MAP_SIDE = np.abs(MAP_X)
 # Points that do not move with eyelids or lips: the warp between map and canvas interpolates these.
 STEADY = [*range(0, 36), 36, 39, 42, 45, 48, 51, 54, 57]
-# Forehead and crown, continuing FACE_3D upwards.
+# Forehead and crown, continuing DRAWN_FACE upwards.
 # fmt: off
 FOREHEAD = np.array([
     (-0.80, -0.62, 0.36), (-0.66, -1.00, 0.22), (-0.36, -1.12, 0.04), (0.00, -1.16, 0.00), (0.36, -1.12, 0.04),
@@ -105,7 +104,7 @@ def beard_maps() -> tuple[np.ndarray, np.ndarray]:
 def warp_grid(face, shape) -> tuple[np.ndarray, np.ndarray]:
     """For each canvas pixel its map coordinates (two float32 (H, W)), by a thin-plate spline through the points."""
     source = np.vstack([face.points[STEADY], face.project(FOREHEAD * face.person.size)]) / face.unit
-    target = (np.vstack([FACE_3D[STEADY], FOREHEAD])[:, :2] - (MAP_X[0, 0], MAP_Y[0, 0])) * MAP_SCALE
+    target = (np.vstack([DRAWN_FACE[STEADY], FOREHEAD])[:, :2] - (MAP_X[0, 0], MAP_Y[0, 0])) * MAP_SCALE
     spline = RBFInterpolator(source, target, smoothing=0.01, kernel="thin_plate_spline")
     cells = 40
     ys, xs = (np.linspace(0.5 * s / cells - 0.5, s - 0.5 * s / cells - 0.5, cells) for s in shape[:2])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facial_keypoints.pose import FACE_3D
+from .shape import DRAWN_FACE
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 40, 20, 20  # degrees
 # From very light to very dark, after the Monk Skin Tone scale (skintone.google), a little redder.
@@ -73,7 +73,7 @@ class Glasses:
 class Person:
     """What stays the same in every picture of somebody; colours are RGB 0 to 255."""
 
-    shape: np.ndarray  # (68, 3), FACE_3D's units
+    shape: np.ndarray  # (68, 3), DRAWN_FACE's units
     size: np.ndarray  # (3,) stretch of the whole head
     skin: np.ndarray
     hair: np.ndarray
@@ -153,8 +153,8 @@ def stretch(points: np.ndarray, part: range, factors) -> None:
 
 
 def draw_shape(rng) -> np.ndarray:
-    """FACE_3D with somebody's own jaw, eyes, nose, brows and mouth, (68, 3)."""
-    p = FACE_3D.copy()
+    """DRAWN_FACE with somebody's own jaw, eyes, nose, brows and mouth, (68, 3)."""
+    p = DRAWN_FACE.copy()
     lower = np.clip((p[:17, 1] - 0.05) / 0.75, 0, 1)
     p[:17, 0] *= 1 + rng.normal(0, 0.06) * np.sin(np.pi * lower)
     p[:17, 1] += rng.normal(0, 0.05) * lower
