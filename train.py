@@ -34,6 +34,7 @@ from recipes import RECIPES, Recipe
 from training.checkpoints import delete_checkpoints, stage_checkpoints
 from training.device import keep_freed_memory
 from training.loop import evaluate, fit
+from training.processes import joined
 from training.weights import network_name, save_model, start_from
 from turned_heads.two_jaws import with_turned_heads
 
@@ -67,7 +68,8 @@ def run_recipe(
     if checkpoint and not paths[0].is_file():
         delete_checkpoints(recipe, checkpoint)  # without the first, that of the second stage is from another run
     for stage, path in zip(recipe.stages, paths, strict=True):
-        data = ConcatDataset([part.with_transform(stage.training_transform) for part in parts])
+        transform = stage.training_transform
+        data = ConcatDataset([part.with_transform(transform) for part in parts])
         held_out = validation and validation.with_transform(stage.transform)
         histories.append(fit(model, data, held_out, **stage.settings() | more, seed=seed, checkpoint=path))
         if len(histories[-1]) < stage.epochs:  # Ctrl-C
@@ -203,6 +205,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with joined():
+            main()
     except DataError as error:
         raise SystemExit(str(error)) from None

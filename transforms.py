@@ -152,17 +152,19 @@ class RandomAffine:
         mirrored = uniform(0, 1) < self.mirror and self.scheme.mirror is not None
         return (compose(matrix, mirror_matrix(width)) if mirrored else matrix), mirrored
 
-    def __call__(self, sample):
-        height, width = sample["image"].shape[:2]
-        return self.warp(sample, np.eye(2, 3), (width, height))
-
-    def warp(self, sample: dict, matrix: np.ndarray, size: tuple) -> dict:
-        """The sample warped by a 2x3 matrix into size (w, h) and then at random, both in one step."""
+    def place(self, keypoints: np.ndarray, matrix: np.ndarray, size: tuple) -> tuple[np.ndarray, np.ndarray]:
+        """A 2x3 matrix into size (w, h) followed by a random one, as one matrix, and the keypoints moved by it."""
         if self.mirror:
-            self.scheme.check(sample["keypoints"])
+            self.scheme.check(keypoints)
         random_matrix, mirrored = self.draw(*size)
-        sample = warp_sample(sample, compose(random_matrix, matrix), size)
-        return sample | {"keypoints": self.scheme.swap_sides(sample["keypoints"])} if mirrored else sample
+        matrix = compose(random_matrix, matrix)
+        keypoints = transform_points(matrix, keypoints)
+        return matrix, self.scheme.swap_sides(keypoints) if mirrored else keypoints
+
+    def __call__(self, sample):
+        size = sample["image"].shape[1::-1]
+        matrix, keypoints = self.place(sample["keypoints"], np.eye(2, 3), size)
+        return with_image(sample, warp(sample["image"], matrix, size), keypoints)
 
 
 def boxed_points(keypoints: np.ndarray) -> np.ndarray:  # (68 or K, 2)
@@ -206,14 +208,21 @@ class FaceCrop:
         """From the picture to the crop, before `affine`."""
         points = boxed_points(sample["keypoints"])
         if self.turn:
-            turn = similarity_matrix(self.turn.draw(), 1, (0, 0), sample["image"].shape[1::-1])
+            turn = similarity_matrix(self.turn.draw(), 1, (0, 0), (1, 1))
             box = tight_box(transform_points(turn, points))
             return compose(crop_matrix(box, self.size, self.margin), turn)
         return crop_matrix(sample["box"] if "box" in sample else tight_box(points), self.size, self.margin)
 
+    def place(self, sample) -> tuple[np.ndarray, np.ndarray]:  # (2, 3), (K, 2)
+        """From the picture to the crop, and the keypoints there; random like the crop, needs no image."""
+        matrix = self.crop(sample)
+        if self.affine:
+            return self.affine.place(sample["keypoints"], matrix, (self.size, self.size))
+        return matrix, transform_points(matrix, sample["keypoints"])
+
     def __call__(self, sample):
-        matrix, size = self.crop(sample), (self.size, self.size)
-        return self.affine.warp(sample, matrix, size) if self.affine else warp_sample(sample, matrix, size)
+        matrix, keypoints = self.place(sample)
+        return with_image(sample, warp(sample["image"], matrix, (self.size, self.size)), keypoints)
 
 
 def to_gray_levels(image: np.ndarray) -> np.ndarray:
@@ -227,13 +236,15 @@ class RandomColor:
     def __init__(self, brightness=20.0, contrast=0.2, saturation=0.2):
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
 
+    def draw(self, height: int, width: int) -> tuple:
+        """Factors of saturation and contrast, and a brightness."""
+        return np.exp(normal(self.saturation)), np.exp(normal(self.contrast)), normal(self.brightness)
+
     def __call__(self, sample):
-        image = sample["image"].astype(np.float32)
-        gray = cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-        image = gray + (image - gray) * np.exp(normal(self.saturation))
-        mean = gray.mean()
-        image = mean + (image - mean) * np.exp(normal(self.contrast)) + normal(self.brightness)
-        return sample | {"image": to_gray_levels(image)}
+        saturation, contrast, brightness = self.draw(*sample["image"].shape[:2])
+        gray = cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY)
+        parts = (sample["image"], contrast * saturation), (cv2.merge([gray] * 3), contrast * (1 - saturation))
+        return sample | {"image": cv2.addWeighted(*parts[0], *parts[1], (1 - contrast) * gray.mean() + brightness)}
 
 
 class RandomBlur:
@@ -242,10 +253,13 @@ class RandomBlur:
     def __init__(self, p=0.2, sigma=2.0):
         self.p, self.sigma = p, sigma
 
+    def draw(self, height: int, width: int) -> tuple:
+        """The sigma, 0 for no blur."""
+        return (uniform(0.3, self.sigma) if uniform(0, 1) < self.p else 0.0,)
+
     def __call__(self, sample):
-        if uniform(0, 1) >= self.p:
-            return sample
-        return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), uniform(0.3, self.sigma))}
+        (sigma,) = self.draw(*sample["image"].shape[:2])
+        return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), sigma)} if sigma else sample
 
 
 class RandomNoise:
@@ -254,10 +268,15 @@ class RandomNoise:
     def __init__(self, p=0.2, sigma=10.0):
         self.p, self.sigma = p, sigma
 
+    def draw(self, height: int, width: int) -> tuple:
+        """The sigma, 0 for no noise."""
+        return (uniform(0, self.sigma) if uniform(0, 1) < self.p else 0.0,)
+
     def __call__(self, sample):
-        if uniform(0, 1) >= self.p:
+        (sigma,) = self.draw(*sample["image"].shape[:2])
+        if not sigma:
             return sample
-        noise = torch.randn(sample["image"].shape).numpy() * uniform(0, self.sigma)
+        noise = sigma * torch.randn(sample["image"].shape).numpy()
         return sample | {"image": to_gray_levels(sample["image"] + noise)}
 
 
@@ -267,13 +286,17 @@ class RandomOcclusion:
     def __init__(self, p=0.2, area=0.15):
         self.p, self.area = p, area
 
-    def __call__(self, sample):
+    def draw(self, height: int, width: int) -> tuple:
+        """Top, left, height and width of the rectangle, and its gray; all 0 for none."""
         if uniform(0, 1) >= self.p:
-            return sample
-        image = sample["image"].copy()
-        height, width = image.shape[:2]
+            return 0, 0, 0, 0, 0
         part, aspect = uniform(0.02, self.area), np.exp(normal(0.3))
         h, w = min(height, int(np.sqrt(part / aspect) * height)), min(width, int(np.sqrt(part * aspect) * width))
         top, left = torch.randint(height - h + 1, ()).item(), torch.randint(width - w + 1, ()).item()
-        image[top : top + h, left : left + w] = int(uniform(0, 255))
+        return top, left, h, w, int(uniform(0, 255))
+
+    def __call__(self, sample):
+        top, left, h, w, gray = self.draw(*sample["image"].shape[:2])
+        image = sample["image"].copy()
+        image[top : top + h, left : left + w] = gray
         return sample | {"image": image}

@@ -7,11 +7,12 @@ import torch
 from small_nets import InterruptedLoss, small_model
 from torch import nn
 from torch.utils.data import ConcatDataset
+from torchvision.transforms import Compose
 
 from facial_keypoints.images import DataError
 from models import BatchNormNet, Net, initialize
 from recipes import PARTS_OF_128, SMALL_CROP
-from training.device import best_device, keep_freed_memory, memory_format
+from training.device import autocast, best_device, gradient_scaler, half_precision, keep_freed_memory, memory_format
 from training.loop import evaluate, fit, mean_face, one_cycle_schedule, predict
 from training.losses import LOSSES
 
@@ -164,6 +165,28 @@ def test_channels_last_is_left_out_on_apples_backend():
     assert formats == [torch.channels_last, torch.channels_last, torch.contiguous_format]
 
 
+@pytest.mark.parametrize(
+    ("name", "bfloat16", "expected"),
+    [("cuda", True, torch.bfloat16), ("cuda", False, torch.float16), ("cpu", False, None), ("mps", False, None)],
+)
+def test_half_precision_is_what_the_hardware_has(name, bfloat16, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: bfloat16)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bfloat16)
+    assert half_precision(torch.device(name)) == expected
+
+
+def test_float16_trains_with_a_scaler_that_a_checkpoint_keeps(eight, tmp_path, monkeypatch):
+    """On the CPU, which computes float16 slowly, as older cards do it fast."""
+    monkeypatch.setattr("training.device.half_precision", lambda device: torch.float16)
+    assert gradient_scaler(torch.device("cpu")).is_enabled() and autocast(torch.device("cpu")).fast_dtype == torch.half
+    model, again, arguments = small_model(), small_model(), dict(loss="mse", lr=1e-3, epochs=3, batch_size=4)
+    history = fit(model, eight, eight, checkpoint=tmp_path / "run.checkpoint", **arguments)
+    assert history["training loss"].is_monotonic_decreasing
+    assert torch.load(tmp_path / "run.checkpoint")["scaler"]["scale"] == 2.0**10
+    fit(again, eight, eight, checkpoint=tmp_path / "run.checkpoint", **arguments)
+    torch.testing.assert_close(again.state_dict(), model.state_dict())
+
+
 def test_the_device_is_what_the_environment_asks_for(monkeypatch):
     monkeypatch.setenv("KEYPOINTS_DEVICE", "cuda")
     assert best_device() == torch.device("cuda") and not keep_freed_memory(), "of the CPU's memory"
@@ -221,6 +244,23 @@ def test_points_without_a_ruler_have_a_validation_loss_alone_and_other_rulers_ar
     assert "validation NME %" not in history and "validation loss" in history
     history = fit(small_model(), eight, eight, epochs=1, error=lambda predicted, true: np.full(len(true), 0.25))
     assert history["validation NME %"].tolist() == [25]
+
+
+class Tenth(nn.Module):
+    """A network of 10 points."""
+
+    num_keypoints = 10
+
+
+def test_other_points_are_one_sentence_before_training(eight):
+    def ten(sample):
+        return sample | {"keypoints": torch.as_tensor(sample["keypoints"][:10])}
+
+    others = eight.with_transform(Compose([*SMALL_CROP.transforms, ten]))
+    with pytest.raises(DataError, match="the network answers 68 keypoints, the validation data has 10"):
+        fit(small_model(), eight, others)
+    with pytest.raises(DataError, match=r"cannot be measured \(10 keypoints, but .* has 68\): fit\(..., error=None\)"):
+        fit(Tenth(), others, others)
 
 
 def test_the_mean_face_is_that_of_the_training_faces_for_everybody(faces, eight):

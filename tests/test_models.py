@@ -144,7 +144,7 @@ def test_a_network_that_load_model_would_not_find_is_not_saved(tmp_path):
         pass
 
     for network in (MyNet(), type("Net", (nn.Linear,), {"num_keypoints": 68})(1, 1)):  # the second by its name only
-        with pytest.raises(DataError, match="Net: load_model does not know .* add it to models.NETWORKS"):
+        with pytest.raises(DataError, match="Net: load_model makes .* add it to models.NETWORKS"):
             save_model(network, tmp_path / "net.pt", Expects())
     assert not list(tmp_path.iterdir())
 

@@ -3,27 +3,30 @@
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
 
 from facial_keypoints.images import DataError
 from recipes import Recipe
+from training.processes import from_first
 from training.weights import write_atomically
 
 
-def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
+def run_settings(model, optimizer, data, batch_size: int, loss, **numbers) -> dict[str, str]:
     """The settings by which a run recognises its own checkpoint, as text; `numbers`: arguments of fit, with seed.
 
-    The training data is identified by its size and by two statistics of its first batch.
+    The training data is identified by its size and by two statistics of its first batch. The device and the number of
+    processes may change.
     """
     torch.manual_seed(numbers["seed"])
-    batch = next(iter(loader))
+    batch = next(iter(DataLoader(data, batch_size, shuffle=True)))
     settings = {
         "network": type(model).__name__,
         "loss": loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__),
         "optimizer": type(optimizer).__name__,
-        "batch size": loader.batch_size,
+        "batch size": batch_size,
         **numbers,
         "starting weights": f"{sum(values.detach().double().abs().sum().item() for values in model.parameters()):.6g}",
-        "training samples": len(loader.dataset),
+        "training samples": len(data),
         "first batch": f"{batch['image'].std():.4g} and {batch['keypoints'].mean():.4g}",
     }
     return {name: str(value) for name, value in settings.items()}
@@ -32,18 +35,19 @@ def run_settings(model, optimizer, loader, loss, **numbers) -> dict[str, str]:
 class TrainingState:
     """The state of a training run: weights, optimiser, schedule, history and the best weights so far.
 
+    parts: name -> what has a state_dict, of which "weights" is the network.
+
     With a `checkpoint` path it is saved after every epoch, and read back at the start if the file exists.
     Raises DataError for a file that is damaged or has other `settings` (run_settings).
     """
 
-    def __init__(self, model, optimizer, scheduler, checkpoint, settings):
-        self.parts = {"weights": model, "optimizer": optimizer}
-        if scheduler:
-            self.parts["scheduler"] = scheduler
-        self.checkpoint, self.settings = checkpoint, settings
-        self.history, self.best_weights = [], _copy(model.state_dict())
-        if checkpoint and Path(checkpoint).exists():
-            self._resume()
+    def __init__(self, parts: dict, checkpoint: str | Path | None, settings: dict[str, str]):
+        self.parts, self.checkpoint, self.settings = parts, checkpoint, settings
+        self.history, self.best_weights = [], _copy(parts["weights"].state_dict())
+        if checkpoint and (state := from_first(self._saved)):
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            self.history, self.best_weights = state["history"], state["best_weights"]
 
     def finish_epoch(self, row: dict) -> None:
         """Add an epoch's row to the history; its weights are the best if no validation loss was lower."""
@@ -56,14 +60,15 @@ class TrainingState:
             state |= {"history": self.history, "best_weights": self.best_weights, "settings": self.settings}
             write_atomically(state, self.checkpoint)
 
-    def _resume(self):
+    def _saved(self):
+        """The content of the checkpoint; None if there is no such file."""
+        if not Path(self.checkpoint).exists():
+            return None
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             if differences := _differences(state["settings"], self.settings):
                 raise ValueError(differences)
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
-            self.history, self.best_weights = state["history"], state["best_weights"]
+            return state
         except Exception as error:  # torch.load raises nearly anything on a damaged file
             reason = str(error).splitlines()[0]
             raise DataError(f"{self.checkpoint}: not a checkpoint of this run ({reason}); delete it") from None

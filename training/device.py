@@ -39,9 +39,25 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))
 
 
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """bfloat16 where the hardware supports it, float16 on older CUDA cards, None (float32) elsewhere."""
+    if has_fast_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else None
+
+
 def autocast(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 where the hardware supports it; disabled (float32) elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
+    """Autocast to half_precision; disabled where there is none."""
+    dtype = half_precision(device)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """Scales the loss so that gradients in float16 do not underflow; does nothing for other types.
+
+    It starts at 2**10, and grows from there, since from torch's 2**16 the first steps often overflow and are left out.
+    """
+    return torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=half_precision(device) is torch.float16)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,18 @@ from tqdm import tqdm
 import metrics
 from facial_keypoints.images import DataError
 from facial_keypoints.network import mirror_averaged
-from facial_keypoints.schemes import IBUG_68, with_jaw_3d
+from facial_keypoints.schemes import IBUG_68, TWO_JAWS, with_jaw_3d
 from recipes import EXPECTS
+from training import processes
+from training.batches import training_loader
 from training.checkpoints import TrainingState, run_settings
-from training.device import autocast, best_device, memory_format, to_device
+from training.device import autocast, best_device, gradient_scaler, memory_format, to_device
 from training.export import TorchNetwork
 from training.losses import LOSSES
 
 OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": partial(torch.optim.Adam, fused=True),  # a step of Net takes 8 instead of 28 ms of CPU time
+    "adamw": partial(torch.optim.AdamW, fused=True),
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
@@ -32,23 +35,24 @@ OPTIMIZERS = {
 LOSS_COLUMNS = ("training loss", "validation loss")
 
 
-def train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress=False) -> float:
+def train_one_epoch(model, loader, loss_function, optimizer, scheduler, scaler, progress=False) -> float:
     """One pass over the training data; returns the mean loss per coordinate."""
     device = next(model.parameters()).device
     model.train()
-    total = torch.zeros((), device=device)  # read only once, at the end: each read synchronises with the GPU
+    losses = []  # stay on the device until the end: each read synchronises with the GPU
     for batch in tqdm(loader, leave=False, disable=not progress):
         images, keypoints = to_device(batch, device)
         with autocast(device):
             predicted = model(images)
         loss = loss_function(predicted.float(), keypoints)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()  # for float16; does nothing otherwise
+        scaler.step(optimizer)
+        scaler.update()
         if scheduler:
             scheduler.step()
-        total += loss.detach() * len(images)
-    return total.item() / len(loader.dataset)
+        losses.append(loss.detach())
+    return float(np.average(processes.mean(torch.stack(losses)).tolist(), weights=loader.batch_sampler.sizes))
 
 
 def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +66,7 @@ def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False
     device = next(model.parameters()).device
     network = TorchNetwork(model, expects)
     predicted, true = [], []
-    for batch in DataLoader(dataset, batch_size):
+    for batch in DataLoader(processes.share(dataset), batch_size):
         with autocast(device):
             points = mirror_averaged(network.locate, batch["image"].numpy(), expects)
         labelled = batch["keypoints"].shape[1]
@@ -70,7 +74,7 @@ def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False
             points = with_jaw_3d(points) if jaw_3d else points[:, :labelled]
         predicted.append(points)
         true.append(batch["keypoints"].numpy())
-    return np.concatenate(predicted), np.concatenate(true)
+    return tuple(processes.gathered(np.concatenate(rows), len(dataset)) for rows in (predicted, true))
 
 
 def predict(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -105,6 +109,22 @@ def validate(model: nn.Module, dataset, loss_function, error, batch_size: int) -
     predicted, true = predict(model, dataset, batch_size)
     row = {"validation loss": loss_function(torch.tensor(predicted), torch.tensor(true)).item()}
     return row | ({"validation NME %": 100 * float(error(predicted, true).mean())} if error else {})
+
+
+def check_points(model: nn.Module, dataset, error) -> None:
+    """Raises DataError if the network, or `error`, is for other points than those of the validation data."""
+    if dataset is None:
+        return
+    points = np.asarray(dataset[0]["keypoints"])[None]
+    labelled, answered = points.shape[1], getattr(model, "num_keypoints", points.shape[1])
+    if labelled not in (answered, IBUG_68.num_points if answered == TWO_JAWS.num_points else answered):
+        raise DataError(f"the network answers {answered} keypoints, the validation data has {labelled}")
+    try:
+        if error:
+            error(points, points)
+    except DataError as problem:
+        told = "fit(..., error=None), or error=functools.partial(metrics.nme, scheme=...)"
+        raise DataError(f"the error of the validation data cannot be measured ({problem}): {told}") from None
 
 
 def one_cycle_schedule(optimizer: torch.optim.Optimizer, lr: float, steps: int) -> OneCycleLR:
@@ -163,26 +183,34 @@ def fit(
     same call goes on where it stopped (DataError for another call's); the result is that of an uninterrupted run:
     (seed, epoch) seeds each epoch. Ctrl-C ends training early and keeps the best weights so far; so does a loss that
     is not finite, with a DataError. `progress` draws a bar (not in notebooks).
-    error: NME per face of (predicted, true), (N,), of the 68 points by default; None for none; print_every: epochs.
+    error: NME per face of (predicted, true), (N,), of the 68 points by default; None for none (DataError if it is for
+    other points); print_every: epochs. In several processes (training.processes) batch_size is that of all together.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """
+    check_points(model, validation_data, error)
     device = torch.device(device or best_device())
     model.to(device, memory_format=memory_format(device))
     loss_function = LOSSES[loss]() if isinstance(loss, str) else loss
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
-    loader = DataLoader(training_data, batch_size, shuffle=True, pin_memory=device.type == "cuda")
-    scheduler = one_cycle_schedule(optimizer, lr, epochs * len(loader)) if one_cycle else None
+    loader = training_loader(training_data, batch_size, device)
+    parts = {"weights": model, "optimizer": optimizer}
+    scheduler, scaler = None, gradient_scaler(device)
+    if one_cycle:
+        scheduler = parts["scheduler"] = one_cycle_schedule(optimizer, lr, epochs * len(loader))
+    if scaler.is_enabled():
+        parts["scaler"] = scaler
     numbers = {"lr": lr, "epochs": epochs, "one_cycle": one_cycle, "seed": seed}
-    settings = run_settings(model, optimizer, loader, loss, **numbers) if checkpoint else {}
-    state = TrainingState(model, optimizer, scheduler, checkpoint, settings)
+    settings = run_settings(model, optimizer, training_data, batch_size, loss, **numbers) if checkpoint else {}
+    state = TrainingState(parts, checkpoint, settings)
+    training = (processes.in_step(model), loader, processes.whole_batch(loss_function), optimizer, scheduler, scaler)
     try:
         for epoch in range(len(state.history) + 1, epochs + 1):
             torch.manual_seed(1_000_003 * seed + epoch)
             start = time.perf_counter()
-            training_loss = train_one_epoch(model, loader, loss_function, optimizer, scheduler, progress)
-            row = {"epoch": epoch, "training loss": training_loss}
+            row = {"epoch": epoch, "training loss": train_one_epoch(*training, progress and processes.index() == 0)}
+            processes.average_buffers(model)
             row |= validate(model, validation_data, loss_function, error, batch_size)
             row["seconds"] = time.perf_counter() - start
             check_finite(row, model)

@@ -11,13 +11,19 @@ from facial_keypoints.images import DataError
 from facial_keypoints.network import Expects
 from facial_keypoints.schemes import IBUG_68, TWO_JAWS
 from models import NETWORKS
+from training.processes import from_first
 
 
 def write_atomically(content: dict, path: str | Path) -> None:
     """torch.save to a temporary file that then replaces `path`, so that no half-written file is left.
 
-    Raises DataError if the disk is full or the folder is not writable.
+    Of several processes (training.processes) the first writes, the others wait for it. Raises DataError if the disk
+    is full or the folder is not writable.
     """
+    from_first(lambda: _write(content, path))
+
+
+def _write(content, path):
     part = Path(f"{path}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +39,10 @@ def network_name(model: nn.Module) -> str:
     """The name under which load_model finds the network's class; raises DataError if it is not in NETWORKS."""
     name = type(model).__name__
     if NETWORKS.get(name) is not type(model):
-        raise DataError(f"{name}: load_model does not know this network, add it to models.NETWORKS")
+        raise DataError(
+            f"{name}: load_model makes the networks of models.NETWORKS only; add it to models.NETWORKS, or keep its "
+            "weights alone with torch.save(model.state_dict(), path)"
+        )
     return name
 
 

@@ -1,0 +1,71 @@
+"""Training in two real processes on the CPU (gloo), started as a user starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import launched
+import pandas as pd
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def alone(drawn):
+    """What one process makes of it: network and history."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.device.has_fast_bfloat16", None)  # which train replaces
+        return launched.train(drawn)
+
+
+def launch(drawn, output, *options, restarts=0):
+    """Run tests/launched.py in two processes."""
+    script = [ROOT / "tests" / "launched.py", drawn, output, *options]
+    setting = os.environ | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "KEYPOINTS_DEVICE": "cpu",
+        "OMP_NUM_THREADS": "1",
+    }
+    numbers = ["--standalone", "--nproc_per_node=2", f"--max_restarts={restarts}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *numbers, *map(str, script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, env=setting)
+
+
+def check_same(alone, output):
+    """Both processes have the history and the weights of one that trains alone."""
+    model, history = alone
+    for number in range(2):
+        both = pd.read_csv(output / f"history-{number}.csv")
+        pd.testing.assert_frame_equal(both.drop(columns="seconds"), history.drop(columns="seconds"), rtol=1e-5)
+        torch.testing.assert_close(torch.load(output / f"weights-{number}.pt"), model.state_dict())
+
+
+def test_two_processes_have_the_loss_curve_of_one(alone, drawn, tmp_path):
+    """With shares of different sizes, other numbers of known points in them, and a last batch of one face."""
+    done = launch(drawn, tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_same(alone, tmp_path)
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        *(["epoch", str(number)] for number in range(1, 5)),
+        ["process", "0"],
+    ]
+
+
+def test_a_process_that_dies_ends_the_others_and_a_restart_goes_on(alone, drawn, tmp_path):
+    done = launch(drawn, tmp_path, launched.KILLED, restarts=1)
+    assert done.returncode == 0, done.stderr
+    assert "process 0: ended, since another process of this training did" in done.stderr
+    assert done.stdout.count("epoch   2") == 1, "the restart begins with epoch 3"
+    check_same(alone, tmp_path)
+
+
+def test_one_process_goes_on_where_two_were_interrupted(alone, drawn, tmp_path, monkeypatch):
+    done = launch(drawn, tmp_path, launched.INTERRUPTED)
+    assert "interrupted: 2 of 4 epochs are done" in done.stdout and done.returncode == 0
+    monkeypatch.setattr("training.device.has_fast_bfloat16", None)
+    model, history = launched.train(drawn, tmp_path / "run.checkpoint")
+    torch.testing.assert_close(model.state_dict(), alone[0].state_dict())
+    assert history["training loss"].tolist() == pytest.approx(alone[1]["training loss"].tolist(), rel=1e-5)
