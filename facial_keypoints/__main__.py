@@ -20,7 +20,7 @@ import cv2
 
 from facial_keypoints.align import CROPS
 from facial_keypoints.batch import Batch, Summary
-from facial_keypoints.filters import ANCHORS
+from facial_keypoints.filters import WEARABLES
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
 from facial_keypoints.results import CSV, JSON, Crops, Drawing, Journal, write_csv
@@ -33,8 +33,10 @@ EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 s
 
 def names(text: str) -> tuple[str, ...]:
     """The names of --filter."""
-    if unknown := [name for name in text.split(",") if name not in ANCHORS]:
-        raise argparse.ArgumentTypeError(f"no filter {', '.join(map(repr, unknown))}; there are {', '.join(ANCHORS)}")
+    if unknown := [name for name in text.split(",") if name not in WEARABLES]:
+        raise argparse.ArgumentTypeError(
+            f"no filter {', '.join(map(repr, unknown))}; there are {', '.join(WEARABLES)}"
+        )
     return tuple(text.split(","))
 
 
@@ -60,7 +62,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     results.add_argument("--json", action="store_true", help=f"{JSON}, one line per picture; always written")
     results.add_argument("--csv", action="store_true", help=f"{CSV}, one row per face")
     results.add_argument("--draw", action="store_true", help="pictures with boxes and keypoints")
-    results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(ANCHORS)} on")
+    results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(WEARABLES)} on")
     results.add_argument("--crops", type=int, choices=CROPS, help="aligned crops of every face, of so many pixels")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)

@@ -23,12 +23,12 @@ import facial_keypoints
 from data_sets.drawn_faces import draw_face
 from detector_architectures import DetectorError, haar
 from facial_keypoints import FacePipeline, pipeline
-from facial_keypoints.filters import ANCHORS
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.network import FACES_AT_ONCE, Expects, OnnxNetwork
 from facial_keypoints.pose import Pose
 from facial_keypoints.schemes import Scheme
+from facial_keypoints.wearables import PICTURES
 from models import AccurateNet, FastNet, Net
 from training.export import SAVED_MODELS, TorchNetwork, disagreement, export
 from training.weights import load_model, save_model
@@ -77,7 +77,7 @@ def test_the_wheel_is_small_and_has_weights_card_licence_artwork_and_types(wheel
     assert wheel.stat().st_size < 12e6 and f"-{facial_keypoints.__version__}-" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     weights = {f"weights/{name}" for name in ("accurate.onnx", "fast.onnx", "README.md")}
-    artwork = {f"artwork/{name}.png" for name in ANCHORS}
+    artwork = {f"artwork/{name}.png" for name in PICTURES}
     assert {f"facial_keypoints/{name}" for name in weights | artwork | {"py.typed", "pipeline.py"}} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from facial_keypoints.eyes import eye_openness
-from facial_keypoints.filters import face_points
 from facial_keypoints.images import DataError
+from facial_keypoints.mouth import mouth_openness
 from facial_keypoints.network import Expects
 from facial_keypoints.pose import head_pose
 from facial_keypoints.schemes import IBUG_68, Scheme, default_scheme, read_scheme
+from facial_keypoints.wearables import face_points
 
 TOML = """
 name = "three"
@@ -66,7 +67,7 @@ def test_sides_are_swapped_in_arrays_and_tensors_by_the_table_only():
         default_scheme(3).swap_sides(points)
 
 
-@pytest.mark.parametrize("use", [eye_openness, face_points, head_pose])
+@pytest.mark.parametrize("use", [eye_openness, mouth_openness, face_points, head_pose])
 def test_pose_eyes_and_filters_say_that_they_need_the_68_points(use):
     with pytest.raises(DataError, match=r"keypoints \(58, 2\): expected \(68, 2\), since only ibug-68"):
         use(np.zeros((58, 2)))

@@ -29,7 +29,7 @@ from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
 from facial_keypoints.align import aligned_face
 from facial_keypoints.drawing import draw_faces
-from facial_keypoints.filters import ANCHORS, wear
+from facial_keypoints.filters import WEARABLES, wear
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.morph import morph, swap_face
@@ -208,7 +208,7 @@ def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None
     points = odd_keypoints(rng)
     use = rng.choice((wear, draw_faces, head_pose, aligned_face, swap_face, morph))
     if use is wear:
-        result = wear(PIXELS, points, rng.choice(tuple(ANCHORS)))
+        result = wear(PIXELS, points, rng.choice(tuple(WEARABLES)))
     elif use is draw_faces and np.shape(points) == (68, 2) and (np.abs(points) < 1e38).all():
         result = draw_faces(PIXELS, [Face(points.astype(np.float32), 1.0)])
     elif use is aligned_face:

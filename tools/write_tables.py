@@ -108,6 +108,8 @@ TABLES = {
     "ibug_longer": whole("ibug_longer"),
     "pose": pose,
     "head_pose": whole("head_pose"),
+    "open_closed": whole("open_closed"),
+    "filters": whole("filters"),
     "folder": whole("folder"),
     "mutation": mutation,
 }

@@ -1,9 +1,9 @@
 """The head: 68 points, the surface of the face through them, and rings for ear, skull, throat and neck behind it.
 
 Everything here is of the project's own making: the 68 points (facial_keypoints/face_3d.py) are fitted to labels by
-fit_template.py, the rest is placed by hand after head measures of adults (Farkas, "Anthropometry of the head and face",
-2nd edition, 1994: about 90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm long and
-150 mm wide).
+fit_template.py, the rest is placed by hand after head measures of adults (Farkas, "Anthropometry of the head and
+face", 2nd edition, 1994: about 90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm
+long and 150 mm wide).
 
 The unit is the distance of the outer eye corners, the origin their middle; x right, y down, z away from the camera.
 Half of the head, x <= 0, is given; the other one is its mirror image.
