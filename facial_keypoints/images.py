@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +24,34 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
     Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
     """
-    path = Path(path)
+    return _decode(Path(path), str(path))
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:  # (H, W, 3) RGB uint8
+    """`read_image` of a file's content; raises DataError, which calls the picture by `name`."""
+    return _decode(BytesIO(content), name)
+
+
+def _decode(file: Path | BytesIO, name: str) -> np.ndarray:  # (H, W, 3) RGB uint8
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: not a file" if path.exists() else f"{path}: no such file")
+        if isinstance(file, Path) and not file.is_file():
+            raise DataError(f"{name}: not a file" if file.exists() else f"{name}: no such file")
         with _pillow_limit_off():
-            picture = Image.open(path)
+            picture = Image.open(file)
         with picture:
             if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
-                raise DataError(f"{path}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
+                raise DataError(f"{name}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
             if picture.format in DRAWINGS:
                 raise ValueError("a drawing that other programs would have to run, save it as PNG")
             return _upright_rgb(picture)
     except DataError:
         raise
     except Exception as error:  # Pillow and its decoders have an exception for every way to be damaged
-        raise DataError(f"{path}: not a readable picture ({_line(error)})") from None
+        raise DataError(f"{name}: not a readable picture ({_line(error)})") from None
 
 
 def _line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).partition(" <_io.")[0].split()) or type(error).__name__  # Pillow names an open file so
 
 
 @contextmanager

@@ -1,0 +1,168 @@
+"""How `facial-keypoints-bulk` grows with workers and pictures, and what 100 million pictures would cost.
+
+    python -m benchmarks.bulk        writes results/bulk.csv and bulk_forecast.csv; ten minutes on two idle cores
+
+The photos are IMM's (640 x 480, a face each), again and again under other names, with `fast`. Every run is a process
+of its own that starts Ray. The model is T = start + (pictures * each + chunks * overhead) / (workers * efficiency);
+its four numbers come from the runs marked as fitted, the others check it.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from tqdm import tqdm
+
+from benchmarks.tables import RESULTS
+from data_sets.find import find_folder
+
+RUN = """
+import json, sys
+from dataclasses import asdict
+from facial_keypoints.bulk import extract
+source, output, workers, chunk = sys.argv[1:]
+print(json.dumps(asdict(extract(source, output, "fast", workers=int(workers), chunk=int(chunk)))))
+"""
+# Workers, pictures, pictures of a chunk, and what the model takes from the run.
+RUNS = [
+    (2, 10, 100, "start"),
+    (1, 1000, 100, "each picture"),
+    (2, 1000, 100, "efficiency"),
+    (2, 1000, 10, "overhead"),
+    (2, 100, 100, ""),
+    (2, 10000, 100, ""),
+]
+MANY, CHUNK = 100_000_000, 1000
+MACHINES = [(1, 16), (10, 16), (100, 16), (100, 64)]  # and the cores of each
+
+
+def peak_memory(process: subprocess.Popen) -> dict[str, float]:
+    """Until it ends, the peak resident memory, MB, of the process and of its largest worker."""
+    peak = {"driver, MB": 0.0, "worker, MB": 0.0}
+
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(process.pid)
+            workers = [child for child in parent.children(recursive=True) if "MapWorker" in child.name()]
+            for name, some in (("driver, MB", [parent]), ("worker, MB", workers)):
+                peak[name] = max([peak[name], *(one.memory_info().rss / 1e6 for one in some)])
+        time.sleep(0.5)
+    return peak
+
+
+def measure(workers: int, pictures: int, chunk: int, photos: list[Path]) -> dict:
+    """The row of one run; raises CalledProcessError where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "list.txt"), Path(folder, "out")
+        links = Path(folder, "photos")
+        links.mkdir()
+        for number, photo in enumerate(islice(cycle(photos), pictures)):
+            os.symlink(photo, links / f"{number:06}.jpg")
+        source.write_text("\n".join(map(str, sorted(links.iterdir()))))
+        command = [sys.executable, "-c", RUN, str(source), str(output), str(workers), str(chunk)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        memory = peak_memory(process)
+        said, _ = process.communicate()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        report = json.loads(said.splitlines()[-1])
+        written = sum(part.stat().st_size for part in output.glob("part-*"))
+        read = sum(photo.stat().st_size for photo in islice(cycle(photos), pictures))
+    return {
+        "workers": workers,
+        "pictures": pictures,
+        "chunk": chunk,
+        "seconds": report["seconds"],
+        "pictures a second": pictures / report["seconds"],
+        "pictures a core-second": pictures / report["core_seconds"],
+        "faces": report["faces"],
+        **memory,
+        "bytes in, a picture": read / pictures,
+        "bytes out, a picture": written / pictures,
+    }
+
+
+@dataclass(frozen=True)
+class Model:
+    """Seconds to start, a picture and a chunk, each of one worker, and the efficiency of several."""
+
+    start: float
+    each: float
+    overhead: float
+    efficiency: float
+
+    @classmethod
+    def of(cls, rows: dict[str, dict]) -> "Model":
+        """From the runs by what is taken from them: each number in turn, the others given, until they stand."""
+        few, one, two, small = (rows[what]["seconds"] for what in ("start", "each picture", "efficiency", "overhead"))
+        pictures = rows["each picture"]["pictures"]
+        chunks, more = (pictures // rows[what]["chunk"] for what in ("efficiency", "overhead"))
+        start = few
+        for _ in range(20):
+            speedup = (one - start) / (two - start)
+            overhead = max(0.0, (small - two) * speedup / (more - chunks))
+            each = (one - start - chunks * overhead) / pictures
+            start = few - rows["start"]["pictures"] * each - overhead
+        return cls(start, each, overhead, speedup / 2)
+
+    def seconds(self, pictures: int, workers: int, chunk: int) -> float:
+        """The time on the clock; a single worker loses nothing, and no more work than chunks."""
+        chunks = math.ceil(pictures / chunk)
+        busy = min(workers, chunks)
+        work = pictures * self.each + chunks * self.overhead
+        return self.start + work / busy / (self.efficiency if busy > 1 else 1.0)
+
+
+def forecast(model: Model, row: dict) -> pd.DataFrame:
+    """What MANY pictures take on clusters of machines like this one."""
+    rows = []
+    for machines, cores in MACHINES:
+        seconds = model.seconds(MANY, machines * cores, CHUNK)
+        rows.append(
+            {
+                "pictures": MANY,
+                "machines": machines,
+                "cores each": cores,
+                "hours": round(seconds / 3600, 1),
+                "pictures a second": round(MANY / seconds),
+                "reads, MB a second": round(MANY / seconds * row["bytes in, a picture"] / 1e6),
+                "writes, GB in all": round(MANY * row["bytes out, a picture"] / 1e9),
+                "chunks a second": round(MANY / CHUNK / seconds, 1),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure, fit, write both tables."""
+    photos = sorted(find_folder("imm_face_db").glob("*.jpg"))
+    rows = [measure(*run, photos) | {"fitted": what} for *run, what in tqdm(RUNS)]
+    model = Model.of({row["fitted"]: row for row in rows})
+    for row in rows:
+        row["model, seconds"] = model.seconds(row["pictures"], row["workers"], row["chunk"])
+    table = pd.DataFrame(rows).round(2)
+    for name in ("driver, MB", "worker, MB", "bytes in, a picture", "bytes out, a picture"):
+        table[name] = table[name].round().astype(int)
+    numbers = (
+        f"start {model.start:.1f} s, {1000 * model.each:.1f} ms a picture, {1000 * model.overhead:.0f} ms a chunk"
+    )
+    table["model"] = f"{numbers}, efficiency of two {model.efficiency:.2f}"
+    table["measured on"] = f"{os.cpu_count()} cores of {platform.machine()}"
+    table.to_csv(RESULTS / "bulk.csv", index=False)
+    forecast(model, rows[-1]).to_csv(RESULTS / "bulk_forecast.csv", index=False)
+    print(table.to_string(), forecast(model, rows[-1]).to_string(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
