@@ -246,4 +246,6 @@ RECIPES = {
     "batchnorm-crops": replace(FACE_CROPS, network=BatchNormNet, he_start=False),
     "accurate": shipped(AccurateNet),
     "fast": shipped(FastNet),
+    "accurate-frontal": frontal(AccurateNet),
+    "fast-frontal": frontal(FastNet),
 }

@@ -27,7 +27,7 @@ from data_load import KeypointsDataset
 from data_sets.course import course_data
 from data_sets.find import find_data
 from data_sets.own import own_data
-from data_sets.splits import real_splits
+from data_sets.splits import Split, real_splits
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import TWO_JAWS, Scheme, read_scheme
 from recipes import RECIPES, Recipe
@@ -127,6 +127,12 @@ class Job:
     tests: dict
 
 
+def training_data(recipe: Recipe, split: Split) -> tuple[KeypointsDataset, ...]:
+    """What a recipe learns from: the faces of a split, and turned views of them if it predicts two jaw lines."""
+    two_jaws = recipe.expects.scheme == TWO_JAWS
+    return with_turned_heads(split, find_data().path) if two_jaws else split.faces(recipe)
+
+
 def course_job(recipe: Recipe) -> Job:
     """A recipe on the course's frames; the shipped recipes train on 300-W and on turned views too."""
     data = find_data()
@@ -135,9 +141,7 @@ def course_job(recipe: Recipe) -> Job:
         split = real_splits(data)[0]
         print(f"300-W: {split.about}")
         tests = {name: test.crops(test.exact_boxes(), recipe.transform) for name, test in split.tests.items()}
-        two_jaws = recipe.expects.scheme == TWO_JAWS
-        training = with_turned_heads(split, data.path) if two_jaws else split.faces(recipe)
-        return Job(recipe, training, None, tests)
+        return Job(recipe, training_data(recipe, split), None, tests)
     training, validation, test = course_data(data.path)
     return Job(recipe, training, validation, prepared(recipe, {"validation": validation, "test": test}))
 

@@ -26,10 +26,10 @@ from data_sets.find import ROOT, find_data
 from data_sets.splits import HeldOut, Split, check_not_learned, real_splits
 from facial_keypoints.geometry import crop_matrix, tight_box, transform_points, warp
 from facial_keypoints.images import DataError
-from facial_keypoints.pipeline import DETECTORS, FacePipeline
+from facial_keypoints.pipeline import DETECTORS, NETWORKS, FacePipeline
 from protocol import boxes, table_row
 from recipes import FACE_CROP, RECIPES
-from train import SAVED_MODELS, train_and_save
+from train import SAVED_MODELS, train_and_save, training_data
 from training.device import keep_freed_memory
 from training.export import TorchNetwork
 from training.loop import predict
@@ -64,11 +64,11 @@ def trained(name: str, split: Split, epochs: int | None = None) -> torch.nn.Modu
     recipe, stem = RECIPES[name], name
     if epochs:
         recipe, stem = replace(recipe, epochs=epochs), f"{name}-{epochs}"
-    ships = recipe.ships and split.name == "all"
+    ships = name in NETWORKS and split.name == "all"
     if ships:
         check_not_learned(split)
     path = (SAVED_MODELS if ships else BUILD / split.name) / f"{stem}.pt"
-    if not path.is_file() and train_and_save(recipe, path, split.faces(recipe)) is None:
+    if not path.is_file() and train_and_save(recipe, path, training_data(recipe, split)) is None:
         raise SystemExit(1)  # Ctrl-C; fit has printed how many epochs are done
     return load_model(path)
 
@@ -169,6 +169,8 @@ ROWS = {
     "face-crops": partial(network, "face-crops"),
     "batchnorm-crops": partial(network, "batchnorm-crops"),
     "dlib's trees": trees,
+    "fast, no turned heads": partial(network, "fast-frontal"),
+    "accurate, no turned heads": partial(network, "accurate-frontal"),
     "fast": partial(network, "fast"),
     "accurate": partial(network, "accurate"),
     "accurate, second look": partial(second_look, "accurate"),

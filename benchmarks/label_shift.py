@@ -32,7 +32,8 @@ from data_sets.find import find_data
 from data_sets.ibug_300w import twins
 from data_sets.splits import real_splits
 from facial_keypoints.schemes import IBUG_68
-from recipes import RECIPES, SMALL_CROP
+from models import FastNet
+from recipes import SMALL_CROP, frontal
 from train import run_recipe
 from training.device import keep_freed_memory
 from training.loop import predict
@@ -42,7 +43,7 @@ from transforms import RandomAffine
 FOLDS, EPOCHS = 4, 12
 LONGEST_SIDE = 384  # pixels, of scaled cut-outs
 TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # strong enough to hide the photo's own tilt
-RECIPE = replace(RECIPES["fast"].first, epochs=EPOCHS, affine=TURNED)
+RECIPE = replace(frontal(FastNet).first, epochs=EPOCHS, affine=TURNED)
 PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
 
 

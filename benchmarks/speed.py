@@ -1,16 +1,16 @@
 """Milliseconds per face of the shipped networks and of dlib's trees, one face at a time on one core.
 
-    python -m benchmarks.speed        writes results/speed.csv; pip install -r benchmarks/requirements.txt first
+    python -m benchmarks.speed        writes results/speed.csv
 
-Networks are timed in torch and in ONNX Runtime, from crop to points, mirror averaging included for `accurate`. The
-trees are those of benchmarks/compare.py, on a crop of the same size as there.
+Networks are timed in torch, and in ONNX Runtime in floats and in 8 bits, from crop to points, mirror averaging
+included for `accurate`. The trees, if benchmarks/compare.py has trained them, are timed on a crop of the same size as
+there; they need `pip install -r benchmarks/requirements.txt`.
 """
 
 import platform
 import time
 from collections.abc import Callable
 
-import dlib
 import numpy as np
 import pandas as pd
 import torch
@@ -41,14 +41,16 @@ def measure(name: str) -> dict:
     path = SAVED_MODELS / f"{name}.pt"
     model = load_model(path)
     expects, through_torch = model.expects, TorchNetwork(model)
-    through_onnx = OnnxNetwork(path.with_suffix(".onnx"), threads=1)
+    floats, int8 = (OnnxNetwork(path.with_name(f"{name}{kind}.onnx"), threads=1) for kind in ("", "-int8"))
     face = np.random.default_rng(0).random((1, 1, expects.size, expects.size), np.float32)
     return {
         "answer": name,
         "parameters": count_parameters(model),
-        "file, MB": path.stat().st_size / 1e6,
+        "file, MB": path.with_name(f"{name}.onnx").stat().st_size / 1e6,
+        "file in 8 bits, MB": path.with_name(f"{name}-int8.onnx").stat().st_size / 1e6,
         "torch, ms": milliseconds(lambda: mirror_averaged(through_torch.locate, face, expects)),
-        "ONNX Runtime, ms": milliseconds(lambda: mirror_averaged(through_onnx.locate, face, expects)),
+        "ONNX Runtime, ms": milliseconds(lambda: mirror_averaged(floats.locate, face, expects)),
+        "ONNX Runtime in 8 bits, ms": milliseconds(lambda: mirror_averaged(int8.locate, face, expects)),
     }
 
 
@@ -58,6 +60,8 @@ def main() -> None:
     rows = [measure(name) for name in ("fast", "accurate")]
     trees = BUILD / "all" / "trees.dat"
     if trees.is_file():
+        import dlib
+
         predictor = dlib.shape_predictor(str(trees))
         crop = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
         box = dlib.rectangle(100, 100, 300, 300)

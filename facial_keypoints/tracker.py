@@ -119,27 +119,31 @@ class Tracker:
         answers = self.pipeline.answers(image, [track.keypoints for track in tracks])
         if np.isnan(answers).any():
             raise DataError("this network does not estimate its spread, Tracker needs one that does")
-        pairs = sorted(zip(tracks, answers, strict=True), key=lambda pair: pair[0].distance(pair[1][:, :2]))
+        pairs = sorted(zip(tracks, answers, strict=True), key=lambda pair: pair[0].distance(self._seen(pair[1])))
         faces, places = [], []
         for track, answer in pairs:
-            points = answer[:, :2]
+            points = self._seen(answer)
             if self._is_there(track, answer, image.shape) and not any(_same(points, place) for place in places):
                 places.append(points)
                 faces.append(TrackedFace(self._smoothed(track, answer, seconds), track.identity))
         return faces
 
+    def _seen(self, answer) -> np.ndarray:  # (K, 2)
+        """The keypoints of an answer, without the jaw of the head that a network of two jaw lines adds to them."""
+        return answer[: self.pipeline.scheme.num_points, :2]
+
     def _is_there(self, track, answer, shape) -> bool:
-        """Whether an answer (K, 3) is the face of a track: certain, of about its size, its middle in the picture."""
-        points, (x, y) = answer[:, :2], answer[:, :2].mean(axis=0)
-        certain = confidence(answer[:, 2]).mean() >= self.pipeline.min_confidence
+        """Whether an answer is the face of a track: certain, of about its size, its middle in the picture."""
+        points, (x, y) = self._seen(answer), self._seen(answer).mean(axis=0)
+        certain = confidence(answer[: len(points), 2]).mean() >= self.pipeline.min_confidence
         inside = 0 <= x < shape[1] and 0 <= y < shape[0]
         return bool(certain and inside and min(np.ptp(points, axis=0)) > 1 and track.grown(points) < LARGEST_STEP)
 
     def _smoothed(self, track, answer, seconds) -> Face:
         """The face of a track, which moves there."""
-        points, spread = answer[:, :2], answer[:, 2]
-        unsure = spread / TYPICAL_SPREAD
-        smooth = track.smooth(points, seconds - track.seen, self.cutoff / unsure, TREMBLING * unsure, _size(points))
+        points, spread = self._seen(answer), answer[:, 2]
+        strength = self.cutoff * TYPICAL_SPREAD / spread, TREMBLING * spread / TYPICAL_SPREAD
+        smooth = track.smooth(answer[:, :2], seconds - track.seen, *strength, _size(points))
         track.keypoints, track.seen = points, seconds
         return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score)
 
@@ -161,7 +165,7 @@ class Tracker:
         else:
             identity, self._count = self._count, self._count + 1
         smooth = OneEuro(self.beta)
-        smooth(face.keypoints, 0, self.cutoff)
+        smooth(face.keypoints if face.jaw_3d is None else np.vstack([face.keypoints, face.jaw_3d]), 0, self.cutoff)
         self._tracks.append(_Track(identity, face.keypoints, face.score, seconds, smooth))
         return TrackedFace(face, identity)
 

@@ -72,7 +72,7 @@ def test_98_points_are_trained_from_weights_for_68_and_run_by_the_library(train,
     export(model, tmp_path / "mine.onnx")
     found = FacePipeline(tmp_path / "mine.onnx", detector="haar").keypoints(draw_face(0)[0], [[40, 40, 100, 100]])
     assert found.shape == (1, 98, 2)
-    assert "its last layer has 68 points, that for 98 starts afresh" in told
+    assert "its last layer has 85 points, that for 98 starts afresh" in told
     assert "mine-98: 8 faces to learn from, 2 held out" in told and "validation: NME %" in told
 
 

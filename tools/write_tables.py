@@ -99,6 +99,7 @@ TABLES = {
     "buckets": buckets,
     "confidence": whole("confidence"),
     "speed": whole("speed"),
+    "int8": whole("int8"),
     "library": whole("library"),
     "detector": whole("detector"),
     "ablation": whole("ablation"),

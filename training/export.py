@@ -57,8 +57,8 @@ class TorchNetwork:
         return self.model(torch.from_numpy(np.ascontiguousarray(crops)).to(device)).float().cpu().numpy()
 
 
-def onnx_model(model: nn.Module):
-    """The network as an onnx.ModelProto: crops (N, C, size, size) in, `Located` out, `expects` in its metadata."""
+def traced(model: nn.Module, mode: torch.onnx.TrainingMode):
+    """`Located` as an onnx.ModelProto: crops (N, C, size, size) in; mode: EVAL folds batch norm into the weights."""
     import onnx  # only needed here
 
     expects, file = model.expects, io.BytesIO()
@@ -74,12 +74,19 @@ def onnx_model(model: nn.Module):
             input_names=["crops"],
             output_names=["located"],
             dynamic_axes={"crops": {0: "N"}, "located": {0: "N"}},
-            # Leaves folding batch norm to onnxruntime: folded weights would no longer be exact in half precision.
-            training=torch.onnx.TrainingMode.PRESERVE,
+            training=mode,
         )
-    exported = onnx.load_from_string(file.getvalue())
+    return onnx.load_from_string(file.getvalue())
+
+
+def onnx_model(model: nn.Module):
+    """The network as an onnx.ModelProto, with `expects` in its metadata and weights in half precision where exact."""
+    import onnx
+
+    # Leaves folding batch norm to onnxruntime: folded weights would no longer be exact in half precision.
+    exported = traced(model, torch.onnx.TrainingMode.PRESERVE)
     _store_halves(exported.graph)
-    exported.metadata_props.add(key="expects", value=json.dumps(expects.to_dict()))
+    exported.metadata_props.add(key="expects", value=json.dumps(model.expects.to_dict()))
     onnx.checker.check_model(exported)
     return exported
 
