@@ -32,7 +32,8 @@ from transforms import (
 def training_loader(data: Dataset, batch_size: int, device: torch.device) -> DataLoader:
     """The training data in random order, in this process's shares of the batches (see processes.Shares).
 
-    On a GPU as a whole, if the data has a transform that can be done in this way; else picture by picture.
+    On a GPU as a whole, if the data has a transform that can be done in this way; else picture by picture, which on a
+    CPU takes a third of the time (0.8 instead of 2.5 ms for a crop of 128 pixels).
     """
     shares = Shares(data, batch_size)
     if device.type == "cuda" and can_be_rendered(data):
