@@ -1,11 +1,11 @@
 """The command: the faces and keypoints of photos, folders of photos and lists of them, of videos and a camera.
 
-facial-keypoints PHOTO... | FOLDER | LIST        the same as python -m facial_keypoints ...
-facial-keypoints VIDEO... | --webcam
+facial-keypoints PHOTO | VIDEO | FOLDER | LIST ...        the same as python -m facial_keypoints ...
+facial-keypoints --webcam
 
 Folders are searched with all their subfolders; a list is a .txt file with a path a line, from where you are.
-Everything is written into the folder --output. Pictures with results there are skipped: after Ctrl-C the same command
-resumes.
+Everything is written into the folder --output. Pictures and videos with results there are skipped: after Ctrl-C the
+same command resumes.
 """
 
 import argparse
@@ -20,15 +20,16 @@ import cv2
 
 from facial_keypoints.align import CROPS
 from facial_keypoints.batch import Batch, Summary
+from facial_keypoints.camera import watch
 from facial_keypoints.filters import WEARABLES
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
 from facial_keypoints.results import CSV, JSON, Crops, Drawing, Journal, write_csv
 from facial_keypoints.schemes import IBUG_68
-from facial_keypoints.video import VIDEOS, results_of, track_video, watch
+from facial_keypoints.video import is_done, results_of, track_video
 
-EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 some could not be read or drawn;
-2 it cannot work: a wrong option, no pictures, no network, no room to write; 130 Ctrl-C: what is done is kept"""
+EXIT_CODES = """exit codes: 0 all files were read, with faces or without; 1 some could not be read or drawn;
+2 it cannot work: a wrong option, nothing to read, no network, no room to write; 130 Ctrl-C: what is done is kept"""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sources", type=Path, nargs="*", metavar="PHOTO | FOLDER | LIST | VIDEO")
+    parser.add_argument("sources", type=Path, nargs="*", metavar="PHOTO | VIDEO | FOLDER | LIST")
     parser.add_argument("--webcam", action="store_true", help="a window with the faces before the camera; Q ends it")
     parser.add_argument("--output", type=Path, default="keypoints", metavar="FOLDER", help="default: keypoints")
     results = parser.add_argument_group("results, by default --draw")
@@ -88,47 +89,77 @@ def load(args: argparse.Namespace, threads: int | None) -> FacePipeline:
     return pipeline
 
 
-def run(args: argparse.Namespace) -> Summary:
-    """Read the pictures; raises DataError and RuntimeError where nothing can be done."""
+def run(args: argparse.Namespace) -> int:
+    """Read pictures, then videos; returns the exit code. Raises DataError, RuntimeError where nothing can be done."""
     drawings = [drawing(args), Crops(args.crops) if args.crops else None]
     batch = Batch(args.sources, args.output, [drawing for drawing in drawings if drawing])
-    if not batch.total:
-        raise DataError(f"no pictures in {', '.join(map(str, args.sources))}")
+    if not batch.total and not batch.videos:
+        raise DataError(f"no pictures or videos in {', '.join(map(str, args.sources))}")
+    if not batch.total and (args.csv or args.crops):
+        raise DataError("--csv and --crops are for pictures; of videos --json tells the faces of every frame")
+    skipped = 0
+    if batch.total:
+        summary = read_pictures(batch, args)
+        print(f"{summary}; results in {args.output}")
+        if summary.stopped:
+            return 130
+        skipped = summary.skipped
+    if batch.videos:
+        skipped += follow_videos(batch, args)
+    return int(skipped > 0)
+
+
+def read_pictures(batch: Batch, args: argparse.Namespace) -> Summary:
+    """Read the pictures of a batch."""
     threads = min(args.jobs, batch.total)
     if threads > 1:  # then each of them has a picture of its own to work on
         cv2.setNumThreads(1)
     pipeline = load(args, 1 if threads > 1 else None)
-    detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()  # Haar's may stand in for YuNet
-    with Journal(args.output, {"network": args.network, "detector": detector}) as journal:
-        with progress_bar(batch.total) as report:
-            summary = batch.run(pipeline, journal, threads, report)
+    with Journal(args.output, settings(args, pipeline)) as journal, progress_bar(batch.total) as report:
+        summary = batch.run(pipeline, journal, threads, report)
     if args.csv:
         write_csv(args.output, pipeline.scheme.num_points)
     return summary
 
 
-def follow(args: argparse.Namespace) -> int:
-    """Follow the faces of videos, or before the camera; returns how many videos could not be read.
+def follow_videos(batch: Batch, args: argparse.Namespace) -> int:
+    """Follow the faces of the videos of a batch, one after another; returns how many could not be read.
 
     The network has one thread: decoder and encoder take the other cores.
     """
-    if args.csv or args.crops:
-        raise DataError("--csv and --crops are for pictures; of videos --json tells the faces of every frame")
-    if args.webcam:
-        print(watch(0, load(args, 1), Drawing(args.filter or (), args.draw or not args.filter)))
-        return 0
-    if len({results_of(source, args.output) for source in args.sources}) < len(args.sources):
-        raise DataError("two videos of one name: give each a command and an --output of its own")
-    pipeline, failed = load(args, 1), 0
-    for source in args.sources:
+    pipeline, made, failed = load(args, 1), {}, 0
+    for source in batch.videos:
         try:
-            with progress_bar(None, " frames") as report:
-                summary = track_video(source, args.output, pipeline, drawing(args), report)
-            print(f"{source}: {summary}; results in {args.output}")
+            folder = batch.name(source).parent
+            first = made.setdefault(results_of(source, folder)[0], source)
+            if first is not source:
+                raise DataError(f"{source}: its results have the names of {first}'s; give it an --output of its own")
+            print(f"{source}: {follow(source, folder, pipeline, args)}; results in {folder}")
         except DataError as error:
             print(error, file=sys.stderr)
             failed += 1
     return failed
+
+
+def follow(source: Path, folder: Path, pipeline: FacePipeline, args: argparse.Namespace) -> str:
+    """Follow the faces of a video unless it has results; returns what was found, in words."""
+    made_with = settings(args, pipeline)
+    if is_done(source, folder, drawing(args), made_with):
+        return "read before"
+    with progress_bar(None, " frames") as report:
+        return str(track_video(source, folder, pipeline, drawing(args), report, made_with))
+
+
+def settings(args: argparse.Namespace, pipeline: FacePipeline) -> dict:
+    """What finds the faces; Haar's detector may stand in for YuNet."""
+    detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()
+    return {"network": args.network, "detector": detector}
+
+
+def show_camera(args: argparse.Namespace) -> int:
+    """Follow the faces before the camera; returns the exit code."""
+    print(watch(0, load(args, 1), Drawing(args.filter or (), args.draw or not args.filter)))
+    return 0
 
 
 @contextmanager
@@ -151,21 +182,14 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)  # one line, no code
     warnings.filterwarnings("ignore", module="PIL")
     args = parse(arguments)
-    videos = [source.suffix.lower() in VIDEOS for source in args.sources]
     try:
-        if args.webcam or all(videos):
-            return int(follow(args) > 0)
-        if any(videos):
-            raise DataError("pictures and videos: give each a command of their own")
-        summary = run(args)
+        return show_camera(args) if args.webcam else run(args)
     except (DataError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 130
-    print(f"{summary}; results in {args.output}")
-    return 130 if summary.stopped else int(summary.skipped > 0)
 
 
 if __name__ == "__main__":

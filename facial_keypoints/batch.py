@@ -13,8 +13,9 @@ from pathlib import Path
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.results import Crops, Drawing, Journal, face_record, save_picture
+from facial_keypoints.video import VIDEOS
 
-# Which files of a folder are pictures; of files named one by one the ending does not matter.
+# Which files of a folder are pictures; a file that is named by itself is a picture unless it has a video's ending.
 PICTURES = set(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
 )
@@ -50,7 +51,7 @@ class Summary:
             f"{_some(self.faces, 'face')} in {self.with_faces} of them",
             f"{self.skipped} skipped" if self.skipped else "",
             f"{self.left} left for the same command to go on with" if self.stopped else "",
-            f"{_some(self.others, 'file')} without a picture's ending left alone" if self.others else "",
+            f"{_some(self.others, 'file')} of other kinds left alone" if self.others else "",
         ]
         return "; ".join(part for part in parts if part)
 
@@ -59,18 +60,24 @@ def _some(number, what):
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def find_files(sources: Iterable[Path], leave_out: Path) -> Iterator[tuple[Path, bool]]:
-    """Every file and whether it is a picture: of files, folders (recursively, sorted) and lists (.txt, a path a line).
+def find_files(sources: Iterable[Path], leave_out: Path) -> Iterator[tuple[Path, str]]:
+    """Every file and its kind: "picture", "video" or "other".
 
+    sources: files, folders (recursively, sorted) and lists (.txt, a path a line);
     leave_out: a folder that is not entered. Raises DataError for a list that cannot be read.
     """
     for source in sources:
         if source.is_dir():
             yield from _walk(source, leave_out)
         elif source.suffix == ".txt":
-            yield from ((path, True) for path in _read_list(source))
+            yield from ((path, _kind(path, "picture")) for path in _read_list(source))
         else:
-            yield source, True
+            yield source, _kind(source, "picture")
+
+
+def _kind(path, otherwise="other"):
+    ending = path.suffix.lower()
+    return "video" if ending in VIDEOS else "picture" if ending in PICTURES else otherwise
 
 
 def _walk(folder, leave_out):
@@ -78,8 +85,8 @@ def _walk(folder, leave_out):
     for parent, folders, names in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if os.path.abspath(os.path.join(parent, name)) != str(leave_out))
         for path in (Path(parent, name) for name in sorted(names)):
-            yield path, path.suffix.lower() in PICTURES
-    yield from ((Path(error.filename), True) for error in unreadable)
+            yield path, _kind(path)
+    yield from ((Path(error.filename), "picture") for error in unreadable)
 
 
 def _read_list(path):
@@ -150,7 +157,7 @@ def stopped_by_ctrl_c() -> Iterator[threading.Event]:
 
 
 class Batch:
-    """The pictures of some sources, whose results go into a folder.
+    """The pictures of some sources, whose results go into a folder; the videos among them are in `videos`.
 
     drawings: what is drawn. Raises DataError for a list that cannot be read.
     """
@@ -158,8 +165,12 @@ class Batch:
     def __init__(self, sources: list[Path], output: Path, drawings: Sequence[Drawing | Crops] = ()):
         self.sources, self.output, self.drawings = sources, output, drawings
         self.root = common_folder(sources)
-        kinds = Counter(is_picture for _, is_picture in self._files())
-        self.total, self.others = kinds[True], kinds[False]
+        kinds, videos = Counter(), {}  # each once
+        for path, kind in self._files():
+            kinds[kind] += 1
+            if kind == "video":
+                videos[path] = kind
+        self.total, self.others, self.videos = kinds["picture"], kinds["other"], list(videos)
 
     def run(self, pipeline: FacePipeline, journal: Journal, threads: int, report: Callable) -> Summary:
         """Read what the journal has not; report(error) is called after each picture, with a sentence or None."""
@@ -182,12 +193,12 @@ class Batch:
     def _todo(self, journal, summary, stopped, report):
         """Pictures and what drawn ones are named after, each once, without those that were done before."""
         seen = set()
-        for path, is_picture in self._files():
+        for path, kind in self._files():
             if stopped.is_set():
                 return
-            if not is_picture:
+            if kind != "picture":
                 continue
-            faces, name = journal.done.get(str(path)), self.output / os.path.relpath(path, self.root)
+            faces, name = journal.done.get(str(path)), self.name(path)
             if str(path) in seen:
                 report(None)
             elif faces is not None and self._is_drawn(name, faces):
@@ -196,6 +207,10 @@ class Batch:
             else:
                 yield path, name
             seen.add(str(path))
+
+    def name(self, path: Path) -> Path:
+        """What the results of a file are named after: its place below the output."""
+        return self.output / os.path.relpath(path, self.root)
 
     def _is_drawn(self, name, faces):
         return all(path.exists() for drawing in self.drawings for path in drawing.paths(name, faces))

@@ -85,9 +85,7 @@ class Journal:
     def _keep(self, record, lines):
         if "error" in record:
             return
-        if others := {key: record.get(key) for key in self.settings if record.get(key) != self.settings[key]}:
-            made = " and ".join(f"{key} {value}" for key, value in others.items())
-            raise DataError(f"{self.path}: made with {made}; name another --output, or delete it")
+        check_settings(self.path, record, self.settings)
         self.done[record["file"]] = len(record["faces"])
         lines.write(json.dumps(record) + "\n")
 
@@ -109,6 +107,13 @@ class Journal:
             self.lines.close()
         if kind is None:
             self.part.replace(self.path)
+
+
+def check_settings(path: Path, record: dict, settings: dict) -> None:
+    """Raise DataError where a line of the file `path` was made with other settings."""
+    if others := {key: record.get(key) for key in settings if record.get(key) != settings[key]}:
+        made = " and ".join(f"{key} {value}" for key, value in others.items())
+        raise DataError(f"{path}: made with {made}; name another --output, or delete it")
 
 
 def read_lines(path: Path) -> Iterator[dict]:
@@ -166,8 +171,12 @@ class Drawing:
 
     def paths(self, name: Path, faces: int) -> list[Path]:
         """Where they go: "a/b.jpg" to "a/b_keypoints.jpg", "b.tif" to "b_keypoints.tif.jpg"."""
-        what = "_".join([*self.filters, *(["keypoints"] if self.keypoints else [])])
-        return [_named(name, what)] if faces else []
+        return [_named(name, self.what)] if faces else []
+
+    @property
+    def what(self) -> str:
+        """What is drawn, for the names of files."""
+        return "_".join([*self.filters, *(["keypoints"] if self.keypoints else [])])
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
-"""Videos and cameras: frames with their times in, the same frames with faces drawn into them out.
+"""Videos: frames with their times in, the same frames with faces drawn into them out.
 
-Video files need PyAV, `pip install "facial-keypoints[video]"`; a camera does not.
+They need PyAV: pip install "facial-keypoints[video]".
 """
 
 import json
-import os
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,12 +11,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
-from facial_keypoints.results import Drawing, face_record, whole
+from facial_keypoints.results import Drawing, check_settings, face_record, whole
 from facial_keypoints.tracker import TrackedFace, Tracker
 
 VIDEOS = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .3gp .ogv".split())
@@ -208,22 +204,37 @@ class VideoSummary:
         return f"{self.frames} frames read; {faces} in {self.with_faces} of them{broken}"
 
 
-def results_of(source: Path, output: Path) -> tuple[Path, Path]:
-    """Where a video's results go: the drawn one, as "walk_keypoints.mp4", and "walk_keypoints.jsonl"."""
+def results_of(source: Path, folder: Path, drawing: Drawing | None = None) -> tuple[Path, Path | None]:
+    """Where a video's results go: "walk_keypoints.jsonl" and, with drawing, the drawn one as "walk_hat.mp4"."""
     ending = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mp4"
-    return tuple(output / f"{source.stem}_keypoints{kind}" for kind in (ending, ".jsonl"))
+    return folder / f"{source.stem}_keypoints.jsonl", drawing and folder / f"{source.stem}_{drawing.what}{ending}"
+
+
+def is_done(source: Path, folder: Path, drawing: Drawing | None, settings: dict) -> bool:
+    """Whether a video has all its results; raises DataError where they were made with other settings."""
+    table, drawn = results_of(source, folder, drawing)
+    if not table.is_file():
+        return False
+    with table.open(encoding="utf-8") as lines:
+        check_settings(table, json.loads(next(lines, "{}")), settings)
+    return not drawn or drawn.is_file()
 
 
 def track_video(
-    source: Path, output: Path, pipeline: FacePipeline, drawing: Drawing | None = None, report: Callable = lambda: None
+    source: Path,
+    folder: Path,
+    pipeline: FacePipeline,
+    drawing: Drawing | None = None,
+    report: Callable = lambda: None,
+    settings: dict | None = None,
 ) -> VideoSummary:
-    """Follow the faces of a video and write them into the folder output: as JSON Lines and, with drawing, as a video.
+    """Follow the faces of a video and write them into a folder: as JSON Lines and, with drawing, as a video.
 
-    A line a frame: its number, its time in seconds, and its faces (results.face_record) with their identities. Files
-    are written whole or not at all; report() is called after each frame. Raises DataError for what cannot be read or
-    written.
+    A line a frame: its number, its time in seconds, the settings, and its faces (results.face_record) with their
+    identities. Files are written whole or not at all; report() is called after each frame. Raises DataError for what
+    cannot be read or written.
     """
-    drawn, table = results_of(source, output)
+    table, drawn = results_of(source, folder, drawing)
     tracker, summary = Tracker(pipeline), VideoSummary()
     with ExitStack() as stack:
         video = stack.enter_context(Video(source))
@@ -232,7 +243,7 @@ def track_video(
         for item in video.items(*([writer.sound] if writer and writer.sound else [])):
             if isinstance(item, Frame):
                 faces = tracker(item.image, item.seconds)
-                lines.write(json.dumps(frame_record(summary.frames, item.seconds, faces)) + "\n")
+                lines.write(json.dumps(frame_record(summary.frames, item.seconds, faces, settings or {})) + "\n")
                 summary.add(faces)
                 item = Frame(draw(item.image, faces, drawing), item.seconds) if drawing else item
                 report()
@@ -242,74 +253,12 @@ def track_video(
     return summary
 
 
-def frame_record(number: int, seconds: float, faces: list[TrackedFace]) -> dict:
+def frame_record(number: int, seconds: float, faces: list[TrackedFace], settings: dict) -> dict:
     """A frame as JSON has it."""
     records = [{"identity": tracked.identity, **face_record(tracked.face)} for tracked in faces]
-    return {"frame": number, "seconds": round(seconds, 4), "faces": records}
+    return {"frame": number, "seconds": round(seconds, 4), **settings, "faces": records}
 
 
 def draw(image: np.ndarray, faces: list[TrackedFace], drawing: Drawing) -> np.ndarray:
     """The frame with what is drawn into it."""
     return drawing(image, [tracked.face for tracked in faces]) if faces else image
-
-
-class Window:
-    """A window on the screen: called with an RGB frame it shows it, and returns False when it is to end.
-
-    That is after Q, Esc, or when the window was closed. Raises DataError where there is no screen.
-    """
-
-    TITLE = "facial keypoints (Q ends)"
-
-    def __init__(self):
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise DataError("no screen for a window: DISPLAY is not set")
-
-    def __call__(self, image: np.ndarray) -> bool:
-        try:
-            cv2.imshow(self.TITLE, image[..., ::-1])
-            ended = cv2.waitKey(1) & 0xFF in (ord("q"), ord("Q"), 27)
-            return not ended and cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) > 0
-        except cv2.error:
-            raise DataError("this OpenCV cannot show windows: install opencv-python, not -headless") from None
-
-
-def watch(
-    camera: int | str, pipeline: FacePipeline, drawing: Drawing, show: Callable[[np.ndarray], bool] | None = None
-) -> VideoSummary:
-    """Follow the faces before a camera, its number or a video file in its place, until the window or the file ends.
-
-    show: what takes the drawn frames instead of a Window. Raises DataError where there is no camera or no screen.
-    """
-    show = show or Window()
-    tracker, summary, start = Tracker(pipeline), VideoSummary(), time.monotonic()
-    for image in camera_frames(camera):
-        seconds = time.monotonic() - start
-        faces = tracker(image, seconds)
-        summary.add(faces)
-        if not show(count(draw(image, faces, drawing), summary.frames, seconds)):
-            break
-    return summary
-
-
-def camera_frames(camera: int | str) -> Iterator[np.ndarray]:
-    """RGB frames of a camera as they come; raises DataError where it gives none."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else it has its own lines on missing cameras
-    source, frames = cv2.VideoCapture(camera), 0
-    try:
-        while (got := source.read())[0]:
-            frames += 1
-            yield cv2.cvtColor(got[1], cv2.COLOR_BGR2RGB)
-    finally:
-        source.release()
-    if not frames:
-        raise DataError(f"camera {camera}: there is none, or another program uses it")
-
-
-def count(image: np.ndarray, frames: int, seconds: float) -> np.ndarray:
-    """The frame with its number, and frames a second so far, in its lower left corner."""
-    image, place, font = image.copy(), (8, image.shape[0] - 8), cv2.FONT_HERSHEY_SIMPLEX
-    text = f"{frames} ({frames / max(seconds, 1e-3):.0f}/s)"
-    for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
-        cv2.putText(image, text, place, font, 0.5, colour, thickness, cv2.LINE_AA)
-    return image

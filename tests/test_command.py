@@ -197,7 +197,7 @@ def test_folders_are_searched_in_order_without_other_files_and_the_output(run):
     assert [line["file"] for line in lines()] == [
         str(Path(name)) for name in ("a.png", "b.png", ".hidden/d.jpg", "c/a.PNG")
     ]
-    assert code == 0 and "1 file without a picture's ending left alone" in said
+    assert code == 0 and "1 file of other kinds left alone" in said
     save("keypoints/drawn_keypoints.png")
     assert "0 pictures read and 4 before" in run(".")[1]
 
@@ -211,7 +211,7 @@ def test_lists_name_pictures_of_any_ending(run):
 
 def test_a_list_that_cannot_be_read_and_nothing_to_read_are_exit_code_2(run):
     Path("empty").mkdir()
-    assert run("empty")[::2] == (2, "no pictures in empty\n")
+    assert run("empty")[::2] == (2, "no pictures or videos in empty\n")
     code, _, complaint, _ = run("none.txt")
     assert code == 2 and complaint.startswith("none.txt: the list cannot be read (")
     assert files(".") == []

@@ -4,19 +4,23 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
-from facial_keypoints import video
+from facial_keypoints import camera, video
+from facial_keypoints.camera import Window, camera_frames, watch
 from facial_keypoints.drawing import PREDICTED
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.results import Drawing
-from facial_keypoints.video import Video, Window, camera_frames, track_video, watch
+from facial_keypoints.video import Video, track_video
 
 av = pytest.importorskip("av")
 
@@ -247,7 +251,7 @@ def test_no_camera_and_no_screen_are_one_sentence(tmp_path, pipeline, monkeypatc
     with pytest.raises(DataError, match="there is none, or another program uses it"):
         list(camera_frames(99))
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(video.sys, "platform", "linux")
+    monkeypatch.setattr(camera.sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(DataError, match="no screen"):
@@ -257,15 +261,15 @@ def test_no_camera_and_no_screen_are_one_sentence(tmp_path, pipeline, monkeypatc
 def test_the_window_ends_with_a_key_or_when_it_is_closed(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")
     shown = []
-    monkeypatch.setattr(video.cv2, "imshow", lambda title, image: shown.append(image))
-    monkeypatch.setattr(video.cv2, "getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr(camera.cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(camera.cv2, "getWindowProperty", lambda *_: 1.0)
     image = scene(0)
     for key, goes_on in ((-1, True), (ord("x"), True), (ord("q"), False), (27, False)):
-        monkeypatch.setattr(video.cv2, "waitKey", lambda _, key=key: key)
+        monkeypatch.setattr(camera.cv2, "waitKey", lambda _, key=key: key)
         assert Window()(image) is goes_on
     assert (shown[0] == image[..., ::-1]).all()
-    monkeypatch.setattr(video.cv2, "waitKey", lambda _: -1)
-    monkeypatch.setattr(video.cv2, "getWindowProperty", lambda *_: 0.0)
+    monkeypatch.setattr(camera.cv2, "waitKey", lambda _: -1)
+    monkeypatch.setattr(camera.cv2, "getWindowProperty", lambda *_: 0.0)
     assert not Window()(image)
 
 
@@ -295,7 +299,7 @@ def test_the_command_draws_videos_and_tells_their_faces(run, tmp_path):
     assert run("walk.mp4", "--json", "--output", "lines")[0] == 0
     assert [path.name for path in (tmp_path / "lines").iterdir()] == ["walk_keypoints.jsonl"]
     assert run("walk.mp4", "--filter", "sunglasses", "--output", "worn")[0] == 0
-    assert len(times(tmp_path / "worn" / "walk_keypoints.mp4")) == 8
+    assert len(times(tmp_path / "worn" / "walk_sunglasses.mp4")) == 8
 
 
 def test_one_video_that_cannot_be_read_does_not_stop_the_others(run, tmp_path):
@@ -305,21 +309,71 @@ def test_one_video_that_cannot_be_read_does_not_stop_the_others(run, tmp_path):
     assert code == 1 and out.startswith("walk.mp4: 8 frames") and err.count("\n") == 1 and "odd.mp4: not" in err
 
 
+def test_a_folder_has_its_videos_followed_after_its_pictures(run, tmp_path):
+    for name in "ab":
+        (tmp_path / "trip" / name).mkdir(parents=True)
+        make(tmp_path / "trip" / name / "walk.mp4")
+    Image.fromarray(scene(0)).save(tmp_path / "trip" / "photo.png")
+    (tmp_path / "trip" / "notes.txt.bak").write_text("")
+    code, out, err = run("trip", "--csv", "--draw")
+    assert (code, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()[1:]] == [
+        str(Path("trip", name, "walk.mp4")) for name in "ab"
+    ]
+    assert out.startswith("1 picture read") and "1 file of other kinds left alone" in out.splitlines()[0]
+    found = [path.relative_to(tmp_path / "keypoints") for path in (tmp_path / "keypoints").rglob("*.*")]
+    assert sorted(path.as_posix() for path in found) == [
+        *(f"{name}/walk_keypoints.{kind}" for name in "ab" for kind in ("jsonl", "mp4")),
+        *("keypoints.csv", "keypoints.jsonl", "photo_keypoints.png"),
+    ]
+
+
+def test_videos_that_are_done_are_skipped_and_half_ones_are_done_again(run, tmp_path):
+    make(tmp_path / "a.mp4"), make(tmp_path / "b.mp4")
+    run("a.mp4", "b.mp4")
+    done = (tmp_path / "keypoints" / "a_keypoints.mp4").stat().st_mtime_ns
+    (tmp_path / "keypoints" / "b_keypoints.mp4").unlink()
+    code, out, _ = run("a.mp4", "b.mp4")
+    assert code == 0 and out.startswith("a.mp4: read before;") and "b.mp4: 8 frames read;" in out
+    assert (tmp_path / "keypoints" / "a_keypoints.mp4").stat().st_mtime_ns == done
+    assert "a.mp4: 8 frames" in run("a.mp4", "--filter", "hat")[1] and "read before" in run("a.mp4", "--json")[1]
+    lines = (tmp_path / "keypoints" / "a_keypoints.jsonl").read_text().splitlines()
+    assert json.loads(lines[7])["network"] == "accurate" and json.loads(lines[7])["frame"] == 7
+    code, _, err = run("a.mp4", "--network", "fast")
+    assert code == 1 and "a_keypoints.jsonl: made with network accurate; name another --output" in err
+
+
+def test_ctrl_c_leaves_no_half_video_behind_and_the_next_run_makes_it(run, tmp_path, monkeypatch):
+    make(tmp_path / "a.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(video.VideoSummary, "add", mock.Mock(side_effect=[None, None, KeyboardInterrupt]))
+        assert run("a.mp4") == (130, "", "stopped; the same command goes on\n")
+    assert not any((tmp_path / "keypoints").iterdir())
+    assert "8 frames read" in run("a.mp4")[1]
+
+
+def test_two_videos_with_the_same_results_are_one_sentence(run, tmp_path):
+    make(tmp_path / "walk.mp4"), make(tmp_path / "walk.mkv")
+    code, out, err = run("walk.mp4", "walk.mkv")
+    assert code == 1 and out.startswith("walk.mp4: 8 frames")
+    assert err == "walk.mkv: its results have the names of walk.mp4's; give it an --output of its own\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["a.mp4", "b.jpg"], "pictures and videos: give each"),
-        (["a/x.mp4", "b/x.mp4"], "two videos of one name"),
+        (["empty"], "no pictures or videos in empty"),
         (["a.mp4", "--csv"], "--csv and --crops are for pictures"),
     ],
 )
-def test_what_the_command_cannot_do_with_videos_is_one_sentence(run, arguments, sentence):
+def test_what_the_command_cannot_do_with_videos_is_one_sentence(run, arguments, sentence, tmp_path):
+    (tmp_path / "empty").mkdir()
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and sentence in err and err.count("\n") == 1
 
 
 def test_webcam_without_a_screen_is_one_sentence(run, monkeypatch):
-    monkeypatch.setattr(video.sys, "platform", "linux")
+    monkeypatch.setattr(camera.sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert run("--webcam") == (2, "", "no screen for a window: DISPLAY is not set\n")
