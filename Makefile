@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test notebooks lab data lint clean
+.PHONY: help run test demo notebooks lab data lint clean
 
 help:
 	@echo "make run        environment, data, all notebooks top to bottom -> build/notebooks/"
 	@echo "make test       the tests"
+	@echo "make demo       a page to try it on, in the browser: photos, videos, camera"
 	@echo "make lab        Jupyter Lab"
 	@echo "make data       fetch the course data (340 MB) into data/"
 	@echo "make notebooks  execute the committed notebooks in place"
@@ -42,6 +43,9 @@ test: $(READY)
 	@echo "tests: on drawn faces, no data needed"
 	@$(BIN)/python -m pytest
 	@echo "done: all tests passed"
+
+demo: $(READY)
+	@$(BIN)/python -m facial_keypoints.demo
 
 lab: $(READY)
 	@echo "Jupyter Lab: opens in the browser, Ctrl-C twice ends it"

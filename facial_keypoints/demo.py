@@ -1,0 +1,202 @@
+"""A page to try it on, in a browser on this computer: photos, videos and the camera.
+
+    python -m facial_keypoints.demo            needs Gradio: pip install "facial-keypoints[demo]"
+
+Only this computer can open it. Uploads and results are deleted after some minutes, and when the page ends.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facial_keypoints.batch import read_picture
+from facial_keypoints.filters import WEARABLES
+from facial_keypoints.images import DataError
+from facial_keypoints.pipeline import NETWORKS, FacePipeline
+from facial_keypoints.results import Drawing, face_record
+from facial_keypoints.tracker import Tracker
+from facial_keypoints.video import VIDEOS, Video, draw, results_of, track_video
+
+MEGABYTES = 50  # the largest file
+SECONDS = 60  # the longest video
+PATIENCE = 120  # seconds of work on one file
+KEPT = 600  # seconds that uploads and results are there
+AT_ONCE = 2  # files that are worked on; others wait
+CAMERAS = 8
+HEIGHT = 500  # of the picture on the page
+CSS = "th, td { word-break: normal !important }"
+WELCOME = f"""# Facial keypoints
+Photos and videos of up to {MEGABYTES} MB, videos of up to {SECONDS} seconds. Everything stays on this computer;
+files are deleted after {KEPT // 60} minutes."""
+
+
+def _gradio():
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError:
+        raise DataError('the page needs Gradio: pip install "facial-keypoints[demo]"') from None
+    return gradio
+
+
+def table(faces: list[dict]) -> str:
+    """What is known of the faces of a picture (results.face_record), in Markdown."""
+    if not faces:
+        return "Nobody was found."
+    rows = ["| face | confidence | yaw | pitch | roll |", "| --- | --- | --- | --- | --- |"]
+    for number, face in enumerate(faces):
+        mean = sum(face["confidence"]) / len(face["confidence"])
+        angles = " | ".join(f"{face['pose'][angle]:.0f}°" for angle in ("yaw", "pitch", "roll"))
+        rows.append(f"| {face.get('identity', number)} | {mean:.0%} | {angles} |")
+    return "\n".join(rows)
+
+
+def read_photo(path: Path, folder: Path, pipeline: FacePipeline, drawing: Drawing) -> tuple[Path, Path, str]:
+    """The drawn photo, its JSON file, both in the folder, and a table; raises DataError for what is no picture."""
+    record = read_picture(path, folder / path.name, pipeline, [drawing])
+    if "error" in record:
+        raise DataError(record["error"])
+    written = folder / f"{path.stem}_keypoints.json"
+    written.write_text(json.dumps(record | {"file": path.name}), encoding="utf-8")
+    drawn = drawing.paths(folder / path.name, len(record["faces"])) or [path]
+    return drawn[0], written, table(record["faces"])
+
+
+def read_video(
+    path: Path, folder: Path, pipeline: FacePipeline, drawing: Drawing, report: Callable
+) -> tuple[Path, Path, str]:
+    """The drawn video, its JSON Lines, both in the folder, and a sentence; report((frame, frames)) for each frame.
+
+    Raises DataError for what is no video, lasts longer than SECONDS, or takes longer than PATIENCE.
+    """
+    with Video(path) as video:
+        frames, seconds = video.frames, float(video.frames / video.rate)
+    if seconds > SECONDS:
+        raise DataError(f"{path}: {seconds:.0f} seconds long, the page takes up to {SECONDS}; the command takes all")
+    start, done = time.monotonic(), 0
+
+    def count(error=None):
+        nonlocal done
+        done += 1
+        report((done, max(done, frames)))
+        if time.monotonic() > start + PATIENCE:
+            raise DataError(f"{path}: takes longer than {PATIENCE} seconds here, try a shorter or smaller video")
+
+    summary = track_video(path, folder, pipeline, drawing, count)
+    written, drawn = results_of(path, folder, drawing)
+    return drawn, written, f"{summary}."
+
+
+@contextmanager
+def told(gradio, path: Path) -> Iterator[None]:
+    """What is raised as DataError is shown on the page, without the folder that the file was uploaded to."""
+    try:
+        yield
+    except DataError as error:
+        sentence = str(error).replace(f"{path.parent}{os.sep}", "")
+        raise gradio.Error(sentence, duration=None, print_exception=False) from None
+
+
+def page(pipeline: FacePipeline):
+    """The page as gradio.Blocks; raises DataError without Gradio."""
+    gradio = _gradio()
+
+    def answer(path, points, filters, progress=gradio.Progress()):  # noqa: B008
+        if path is None:
+            yield gradio.Image(None, visible=True), gradio.Video(visible=False), "", *[gradio.skip()] * 2
+            return
+        path, drawing = Path(path), Drawing(tuple(filters), points)
+        is_video = path.suffix.lower() in VIDEOS
+        with tempfile.TemporaryDirectory() as folder, told(gradio, path):
+            work = (path, Path(folder), pipeline, drawing)
+            drawn, written, text = read_video(*work, progress) if is_video else read_photo(*work)
+            picture = gradio.Image(None if is_video else str(drawn), visible=not is_video)
+            video = gradio.Video(str(drawn) if is_video else None, visible=is_video)
+            files = (gradio.DownloadButton(value=str(some), visible=True) for some in (drawn, written))
+            yield picture, video, text, *files
+
+    def look(image, points, filters, tracker):
+        if image is None:
+            return None, "", tracker
+        tracker = tracker or Tracker(pipeline)
+        with told(gradio, Path()):
+            faces = tracker(image, time.monotonic())
+            records = [{"identity": tracked.identity, **face_record(tracked.face)} for tracked in faces]
+            return draw(image, faces, Drawing(tuple(filters), points)), table(records), tracker
+
+    with gradio.Blocks(title="Facial keypoints", analytics_enabled=False, delete_cache=(60, KEPT)) as blocks:
+        gradio.Markdown(WELCOME)
+        with gradio.Row():
+            points = gradio.Checkbox(True, label="keypoints and boxes", elem_id="points")
+            filters = gradio.CheckboxGroup(list(WEARABLES), label="wear", elem_id="filters")
+        with gradio.Tab("Photo or video"), gradio.Row():
+            with gradio.Column(scale=1):
+                file = gradio.File(label="photo or video", elem_id="file")
+                text = gradio.Markdown(elem_id="text")
+                save = gradio.DownloadButton("download picture", visible=False, elem_id="save")
+                save_json = gradio.DownloadButton("download JSON", visible=False, elem_id="save_json")
+            with gradio.Column(scale=2):
+                picture = gradio.Image(label="faces", interactive=False, height=HEIGHT, elem_id="picture")
+                video = gradio.Video(label="faces", visible=False, interactive=False, height=HEIGHT, elem_id="video")
+        with gradio.Tab("Camera"), gradio.Row():
+            with gradio.Column():
+                camera = gradio.Image(sources=["webcam"], streaming=True, label="camera", elem_id="camera")
+                known = gradio.Markdown(elem_id="known")
+            live = gradio.Image(label="faces", interactive=False, elem_id="live")
+            tracker = gradio.State()
+        gradio.on(
+            [file.change, points.change, filters.change],
+            answer,
+            [file, points, filters],
+            [picture, video, text, save, save_json],
+            concurrency_limit=AT_ONCE,
+            trigger_mode="always_last",
+        )
+        camera.stream(
+            look,
+            [camera, points, filters, tracker],
+            [live, known, tracker],
+            stream_every=0.1,
+            time_limit=None,
+            concurrency_limit=CAMERAS,
+            show_progress="hidden",
+        )
+    return blocks
+
+
+def serve(pipeline: FacePipeline, **settings):
+    """Serve the page to this computer; returns its gradio.Blocks. settings: of their launch."""
+    gradio, blocks = _gradio(), page(pipeline)
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # fetches no fonts
+    settings |= {"max_file_size": f"{MEGABYTES}mb", "theme": theme, "css": CSS, "footer_links": [], "quiet": True}
+    blocks.launch(server_name="127.0.0.1", share=False, prevent_thread_lock=True, **settings)
+    return blocks
+
+
+def main() -> int:
+    """Serve the page until Ctrl-C; returns the exit code."""
+    parser = argparse.ArgumentParser("facial_keypoints.demo", description="a page to try it on, in the browser")
+    parser.add_argument("--network", default="fast", help=f"{', '.join(NETWORKS)} or an .onnx file; default: fast")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            blocks = serve(FacePipeline(args.network, threads=1), server_port=args.port, inbrowser=not args.no_browser)
+        except (DataError, RuntimeError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        print(f"the page is at {blocks.local_url} for this computer; Ctrl-C ends it", flush=True)
+        blocks.block_thread()  # until Ctrl-C
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

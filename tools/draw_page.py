@@ -1,0 +1,103 @@
+"""A picture of the page of `make demo` for the README, taken in Chromium.
+
+    python -m tools.draw_page
+
+Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver).
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from matplotlib.cbook import get_sample_data
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from facial_keypoints import demo
+from facial_keypoints.pipeline import FacePipeline
+
+IMAGES = Path(__file__).resolve().parent.parent / "images"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+PATIENCE = 60  # seconds
+
+
+@contextmanager
+def served(pipeline: FacePipeline) -> Iterator[str]:
+    """The address of the page, served by this process for as long as the context lasts."""
+    page = demo.serve(pipeline)
+    try:
+        yield page.local_url
+    finally:
+        page.close()
+
+
+class Visitor:
+    """Somebody with a browser window of their own; a context that closes it.
+
+    downloads: the folder they go to; camera: an .mjpeg file that Chromium shows in a camera's place.
+    """
+
+    def __init__(self, address: str, downloads: Path | None = None, camera: Path | None = None):
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1100,870"):
+            options.add_argument(f"--{argument}")
+        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+        if camera:
+            options.add_argument("--use-fake-ui-for-media-stream")
+            options.add_argument("--use-fake-device-for-media-stream")
+            options.add_argument(f"--use-file-for-fake-video-capture={camera}")
+        self.browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.browser.get(address)
+
+    def drop(self, path: Path) -> None:
+        """Choose a file, instead of the one before."""
+        if not self.browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"):
+            self.wait_for("#file button[aria-label=Clear]").click()
+        self.wait_for("#file input[type=file]").send_keys(str(path))
+
+    def click(self, words: str) -> None:
+        """Click what has these words on it."""
+        self.wait_for("button:not([disabled]), label", words, seen=True).click()
+
+    def wait_for(self, selector: str, words: str = "", seen: bool = False):
+        """The first such element once it is there (and can be seen) with these words in it."""
+
+        def found(browser):
+            for some in browser.find_elements(By.CSS_SELECTOR, selector):
+                if words in some.text and (some.is_displayed() or not seen):
+                    return some
+
+        wait = WebDriverWait(self.browser, PATIENCE, ignored_exceptions=[Exception])
+        return wait.until(found, f"{selector} {words}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.browser.quit()
+
+
+def main() -> None:
+    """Write images/page.png."""
+    with served(FacePipeline(threads=1)) as address, Visitor(address) as visitor:
+        visitor.drop(get_sample_data("grace_hopper.jpg", asfileobj=False))
+        visitor.wait_for("#text", "%")
+        visitor.click("sunglasses")
+        WebDriverWait(visitor.browser, PATIENCE).until(
+            lambda browser: "sunglasses" in browser.find_element(By.CSS_SELECTOR, "#picture img").get_attribute("src")
+        )
+        with tempfile.NamedTemporaryFile(suffix=".png") as shot:
+            visitor.browser.save_screenshot(shot.name)
+            Image.open(shot.name).convert("P", palette=Image.Palette.ADAPTIVE).save(IMAGES / "page.png", optimize=True)
+    print(f"written: {IMAGES / 'page.png'}")
+
+
+if __name__ == "__main__":
+    main()
