@@ -1,4 +1,4 @@
-"""Feeds damaged and odd inputs to the library and the command, and reports what is not an answer or a DataError.
+"""Feeds damaged and odd inputs to the library, tracker and command; reports what is not an answer or a DataError.
 
     python -m tools.fuzz                     4000 inputs, some minutes
     python -m tools.fuzz --only 1234         one of them, with its traceback
@@ -16,12 +16,15 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -35,6 +38,9 @@ from facial_keypoints.images import DataError, read_image
 from facial_keypoints.morph import morph, swap_face
 from facial_keypoints.pipeline import Face, FacePipeline
 from facial_keypoints.pose import head_pose
+from facial_keypoints.results import Drawing
+from facial_keypoints.tracker import Tracker
+from facial_keypoints.video import VIDEOS, track_video
 
 INPUTS, SECONDS, MEGABYTES = 4000, 5, 2000
 PATIENCE = 60  # seconds without an answer after which the process is ended: the machine may have other work
@@ -42,6 +48,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 MODES = "1 L P PA LA La RGB RGBA RGBa RGBX CMYK YCbCr LAB HSV I F I;16".split()
 TYPES = "u1 u2 >u2 i1 i4 u8 f2 f4 f8 c8 ? O S3 U2".split()
 NUMBERS = (0, 1, -1, 0.5, 1e-30, -1e-30, 1e-5, 1e5, 1e9, 1e30, -1e30, 3e38, 1e300, np.nan, np.inf, -np.inf)
+CONTAINERS = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mjpeg", ".mov": "mpeg4"}
 PIXELS, KEYPOINTS = draw_face(3)
 FACE_BOX = tight_box(KEYPOINTS)
 
@@ -70,6 +77,22 @@ def picture_bytes(rng: random.Random) -> bytes:
             break
         except (OSError, ValueError):  # a mode that the format does not have
             content = io.BytesIO()
+    return content.getvalue()
+
+
+@cache
+def video_bytes(kind: str) -> bytes:
+    """A video of twelve frames of the drawn face, which moves, with a key frame every four."""
+    import av
+
+    content, size = io.BytesIO(), (128, 128)
+    with av.open(content, "w", {".mkv": "matroska"}.get(kind, kind[1:])) as file:
+        stream = file.add_stream(CONTAINERS[kind], 25, {"g": "4"})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuvj420p" if kind == ".avi" else "yuv420p"
+        for number in range(12):
+            image = cv2.resize(np.roll(PIXELS, number, axis=1), size)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode(None))
     return content.getvalue()
 
 
@@ -225,6 +248,43 @@ def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None
     expect(result.shape == PIXELS.shape and result.dtype == np.uint8, f"a picture {result.shape}")
 
 
+def check_video(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
+    """A video that is cut or has other bytes: all its results, for every frame that can be decoded, or none."""
+    kind, output = rng.choice(tuple(CONTAINERS)), folder / "output"
+    content = video_bytes(kind)
+    content = content[: rng.randrange(len(content))] if rng.random() < 0.3 else damaged(content, rng)
+    path = folder / f"video{rng.choice((kind, kind, *sorted(VIDEOS)))}"
+    path.write_bytes(content)
+    drawing = Drawing(keypoints=True) if rng.random() < 0.7 else None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            summary = track_video(path, output, pipeline, drawing)
+    except DataError:
+        expect(not output.exists() or not any(output.iterdir()), "half of the results")
+        raise
+    (table,) = output.glob("*.jsonl")
+    numbers = [json.loads(line)["frame"] for line in table.read_text().splitlines()]
+    expect(numbers == list(range(summary.frames)) and summary.frames > 0, f"lines {numbers}, {summary.frames} frames")
+    expect(len(list(output.iterdir())) == 1 + bool(drawing), "results")
+
+
+def check_tracker(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
+    """Odd frames at odd times: faces with identities that are no frame's twice, and no state that a refusal spoils."""
+    tracker, seconds = Tracker(pipeline, interval=rng.choice((0, 0.3, 99)), memory=rng.choice((0, 2))), 0.0
+    for _ in range(6):
+        frame = rng.choice((PIXELS, PIXELS, np.roll(PIXELS, 9, axis=0), PIXELS[::2, ::2], PIXELS[:40], None))
+        frame = odd_picture(rng) if frame is None else frame
+        step = rng.choice((1 / 30, 1 / 30, 1e-9, 5, 0, -1, np.nan, np.inf))
+        try:
+            found = tracker(frame, seconds + step)
+        except DataError:
+            continue
+        seconds += step
+        check_faces([tracked.face for tracked in found])
+        identities = [tracked.identity for tracked in found]
+        expect(identities == sorted(set(identities)), f"identities {identities}")
+
+
 def check_command(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
     """A folder of damaged files: a line for each, and an exit code that fits."""
     photos, output = folder / "photos", folder / "output"
@@ -242,7 +302,10 @@ def check_command(rng: random.Random, pipeline: FacePipeline, folder: Path) -> N
     expect(not any("unexpected" in error or "\n" in error for error in errors), f"errors {errors}")
 
 
-CHECKS = (check_file, check_file, check_file, check_picture, check_boxes, check_uses, check_command)
+CHECKS = (
+    *(check_file, check_file, check_file, check_picture, check_boxes, check_uses, check_command),
+    *(check_video, check_tracker),
+)
 
 
 def fault_of(number: int, pipeline: FacePipeline) -> str | None:
