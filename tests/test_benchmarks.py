@@ -1,13 +1,16 @@
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import video
 from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import ROWS, Answer, main, measure, network, tree_input
 from data_load import FacialKeypointsDataset
+from data_sets.drawn_faces import draw_face
 from data_sets.find import DataFolder, Kind
 from data_sets.splits import HeldOut, Split
 from facial_keypoints.geometry import tight_box
@@ -146,3 +149,30 @@ def test_the_simcc_loss_is_least_where_the_classes_are_those_of_the_true_points(
     assert loss(true) < 1e-6 < loss(true + 0.01) < loss(true + 0.05)
     answers = SimCCNet().eval()(torch.rand(2, 1, 128, 128))
     assert answers.shape == (2, 68, 2) and 0 < answers.min() and answers.max() < 1
+
+
+@pytest.mark.parametrize("camera", video.CAMERAS)
+def test_a_moved_photo_has_its_keypoints_where_its_points_are_shown(camera, monkeypatch):
+    monkeypatch.setattr(video, "SECONDS", 1)
+    photo, keypoints = draw_face(3, 300)
+    photo = np.zeros_like(photo)
+    cv2.circle(photo, np.rint(keypoints[30] * 16).astype(int).tolist(), 6 * 16, (255,) * 3, -1, cv2.LINE_AA, 4)
+    places = []
+    for image, _, points in video.photo_frames(photo, keypoints, camera):
+        weight = np.where(image[..., 0] > 60, image[..., 0].astype(float), 0)
+        y, x = np.indices(weight.shape)
+        middle = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+        np.testing.assert_allclose(points[30], middle, atol=0.5)
+        places.append(points)
+    assert (np.ptp(places, axis=0).max() > 1) == (camera is not video.rest)
+
+
+def test_jitter_and_lag_of_points_that_follow_late_and_tremble():
+    times = np.arange(90) / 30
+    truth = 20 * np.stack([np.sin(6 * times), np.cos(5 * times)], axis=-1)[:, None] + np.zeros((1, 68, 1))
+    late = np.concatenate([truth[:1], truth[:-1]])
+    assert video.lag(late, truth) == pytest.approx(1, abs=0.05) and video.lag(truth, truth) == 0
+    noise = np.random.default_rng(0).normal(0, 0.5, truth.shape)
+    sway, steps = video.jitter(truth + noise - truth)
+    assert sway == pytest.approx(0.5 * np.sqrt(2), rel=0.05)
+    assert steps == pytest.approx(0.5 * np.sqrt(np.pi), rel=0.05), "the mean length of a difference of two"

@@ -91,6 +91,21 @@ def pose() -> pd.DataFrame:
     return table[["network", "set", "boxes"]].assign(**cells, **{"spread correlation": table["spread correlation"]})
 
 
+def video() -> pd.DataFrame:
+    """Error, jitter and lag of faces in videos; lengths in % of the box's longer side, before / after smoothing."""
+    table = pd.read_csv(RESULTS / "video.csv")
+    pairs = {
+        name: [
+            f"{before:.2f} / {after:.2f}" if pd.notna(after) else ""
+            for before, after in table[[f"{name}, not smoothed", name]].itertuples(index=False)
+        ]
+        for name in ("error", "sway", "jitter")
+    }
+    counts = table[["what", "person", "frames", "lost", "identity switches"]]
+    lag = table["lag, frames"].map("{:.2f}".format, na_action="ignore")
+    return counts.assign(**pairs, **{"lag, frames": lag})
+
+
 TABLES = {
     "comparison": comparison,
     "labels": labels,
@@ -112,6 +127,8 @@ TABLES = {
     "open_closed": whole("open_closed"),
     "filters": whole("filters"),
     "folder": whole("folder"),
+    "video": video,
+    "video_speed": whole("video_speed", 1),
     "mutation": mutation,
 }
 SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")}  # the file, where it has another name
