@@ -58,6 +58,7 @@ class Visitor:
 
     def drop(self, path: Path) -> None:
         """Choose a file, instead of the one before."""
+        self.wait_for("#file input[type=file], #file button[aria-label=Clear]")  # until the page is there
         if not self.browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"):
             self.wait_for("#file button[aria-label=Clear]").click()
         self.wait_for("#file input[type=file]").send_keys(str(path))
