@@ -25,7 +25,7 @@ from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 from facial_keypoints.mouth import MOUTH_OPEN_ABOVE, mouth_openness
 
-DRAWN, SIDE = 200, 192
+DRAWN, SIDE = 120, 192
 SHUT_LIDS, OPEN_LIDS, APART = 0.1, 0.9, 0.2  # of a drawn face's lids and lips
 SHUT_EYE, OPEN_EYE, SHUT_MOUTH, OPEN_MOUTH = 0.05, 0.2, 0.01, 0.1  # of the ratios of labels
 NETWORKS = ("fast", "accurate")
