@@ -106,6 +106,20 @@ def video() -> pd.DataFrame:
     return counts.assign(**pairs, **{"lag, frames": lag})
 
 
+def peers() -> pd.DataFrame:
+    """What pip offers beside ours: errors in jittered / its own detector's boxes, turned heads, speed and size."""
+    errors = pd.read_csv(RESULTS / "peers.csv").assign(error=lambda table: table["error %"].map("{:.1f}".format))
+    turned = errors["test"].str.startswith("turned")
+    errors["column"] = errors["test"].where(~turned, "turned by 0-30 / 30-60 / 60-90")
+    shown = errors[~turned | (errors["boxes"] == "jittered")]
+    cells = shown.groupby(["answer", "column"], sort=False)["error"].agg(" / ".join)
+    table = cells.reset_index().pivot(index="answer", columns="column", values="error")
+    speed = pd.read_csv(RESULTS / "peers_speed.csv").set_index("answer").round(1)
+    columns = ["ms a face, one core", "ms a photo of 1, two cores", "memory, MB", "installed, MB", "cold start, s"]
+    table = table[shown["column"].unique()].join(speed[columns])
+    return table.loc[shown["answer"].unique()].reset_index()
+
+
 TABLES = {
     "comparison": comparison,
     "labels": labels,
@@ -129,9 +143,15 @@ TABLES = {
     "folder": whole("folder"),
     "video": video,
     "video_speed": whole("video_speed", 1),
+    "bulk": whole("bulk"),
+    "bulk_forecast": whole("bulk_forecast"),
+    "peers": peers,
+    "peers_errors": whole("peers"),
+    "peers_speed": whole("peers_speed", 1),
     "mutation": mutation,
 }
-SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")}  # the file, where it has another name
+# The file, where it has another name.
+SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")} | {"peers_errors": "peers"}
 
 
 def markdown(table: pd.DataFrame) -> str:
