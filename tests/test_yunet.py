@@ -52,24 +52,13 @@ def test_yunet_finds_the_astronaut_and_the_box_is_tight(astronaut, detector):
     assert 75 < boxes[0, 2] < 115 and 75 < boxes[0, 3] < 115 and 0.5 < scores[0] <= 1
 
 
-@pytest.mark.parametrize("size", [(512, 512), (333, 639), (640, 480), (97, 64)])
-def test_boxes_and_scores_are_those_of_opencvs_own_class(size, astronaut, detector):
-    photo = resize(astronaut, size)
-    content, no_config = np.frombuffer(yunet.read_network(), np.uint8), np.empty(0, np.uint8)
-    reference = cv2.FaceDetectorYN.create("onnx", content, no_config, size, detector.min_score)
-    found = reference.detect(cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))[1]
-    boxes, scores = detector.native_boxes(photo)
-    assert len(found) == 1
-    np.testing.assert_allclose(boxes, found[:, :4], atol=0.01)
-    np.testing.assert_allclose(scores, found[:, 14], atol=1e-4)
-
-
 def test_both_detectors_mean_the_same_box(astronaut, detector):
     np.testing.assert_allclose(detector(astronaut)[0], HaarDetector()(astronaut)[0][:1], atol=12)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3000, 5), (1, 40000), (32, 640), (200, 300)])
-def test_nobody_there_is_empty(shape, detector):
+def test_nobody_there_is_empty(shape, astronaut, detector):
+    detector(astronaut)  # leaves something behind in the memory that OpenCV uses again
     boxes, scores = detector(np.full((*shape, 3), 127, np.uint8))
     assert boxes.shape == (0, 4) and scores.shape == (0,)
 
