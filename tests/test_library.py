@@ -120,7 +120,7 @@ print(facial_keypoints.__file__, *face.keypoints[30].round(), abs(face.pose.yaw)
 def test_the_library_imports_itself_what_it_depends_on_only():
     allowed = {"facial_keypoints", "detector_architectures", "numpy", "cv2", "PIL", "onnxruntime"}
     allowed |= {"platformdirs", "tqdm", "av"}  # av with the extra `video`
-    allowed |= {"ray", "pyarrow", "fsspec"}  # with the extra `bulk`
+    allowed |= {"ray", "pyarrow", "fsspec", "gradio"}  # with the extras `bulk` and `demo`
     for path in [*ROOT.glob("facial_keypoints/*.py"), *ROOT.glob("detector_architectures/*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]

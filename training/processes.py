@@ -45,6 +45,7 @@ def joined():
     device = best_device().type
     if device not in ("cuda", "cpu"):
         raise DataError(f"several processes train on CUDA cards or CPUs, not on {device}: set KEYPOINTS_DEVICE=cpu")
+    _meet("gloo" if device == "cpu" else "nccl")
     state = PartialState(cpu=device == "cpu")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"process {index()}: {LOST}"))  # the launcher's, to the others
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stdout if index() == 0 else nowhere):
@@ -55,6 +56,19 @@ def joined():
                 raise
             raise DataError(f"process {index()}: {LOST}") from None
     state.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Find the other processes of this attempt, where a launcher that restarts them keeps the store of addresses.
+
+    By itself torch (2.14) may give a process that is back the address of one that died in the attempt before.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return  # PartialState does it
+    store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    attempt = distributed.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group(backend, store=attempt, rank=rank, world_size=world_size)
 
 
 class Shares(Sampler):
