@@ -93,7 +93,7 @@ class Recipe:
         sees = "whole frames" if self.expects.margin is None else "augmented face crops"
         rate = f"{self.lr:g}{' in one cycle' if self.one_cycle else ''}"
         if self.first:
-            return f"{self.first}; then {self.epochs} epochs on larger crops, hardly augmented, at {rate}"
+            return f"{self.first}; then {self.epochs} epochs on larger crops, more mildly augmented, at {rate}"
         return (
             f"{self.network.__name__}{', He start' if self.he_start else ''}, on {sees}: {self.loss}, "
             f"{self.optimizer} at {rate}, batches of {self.batch_size}, {self.epochs} epochs"
