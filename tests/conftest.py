@@ -7,12 +7,12 @@ from data_sets.drawn_faces import write_dataset
 from data_sets.find import find_folder
 from detector_architectures import yunet
 
-models = find_folder("models")  # of the data folder: YuNet's file, where there is no network
+models = find_folder("models")  # of the data folder, has YuNet's file, so that no network is needed
 if models and (models / yunet.FILE).is_file():
     os.environ.setdefault("KEYPOINTS_YUNET", str(models / yunet.FILE))
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and their child processes with them, some of
-# which are sent it here.
+# A shell that starts the tests in the background makes them and their child processes ignore Ctrl-C, which some tests
+# send to a child process.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""A short training on drawn faces, alone or launched in several processes (test_processes.py).
+"""A short training on drawn faces, in one process or launched in several (test_processes.py).
 
 python -m torch.distributed.run --nproc_per_node 2 tests/launched.py DRAWN OUTPUT [--killed] [--interrupted]
 """
@@ -24,7 +24,7 @@ KILLED, INTERRUPTED = "--killed", "--interrupted"
 
 
 def partly_known(sample: dict) -> dict:
-    """The sample with some points unknown: of every face others, and not equally many."""
+    """The sample with some points unknown; how many differs from face to face."""
     unknown = int(sample["image"].sum()) % 40
     keypoints = sample["keypoints"].clone()
     keypoints[:unknown] = torch.nan
@@ -32,21 +32,21 @@ def partly_known(sample: dict) -> dict:
 
 
 def known_l1(predicted, true):
-    """The mean over the known points of both kinds of network answers."""
+    """The L1 distance, averaged over the known points."""
     known = true.isfinite()
     return nn.functional.l1_loss(predicted[known], true[known])
 
 
-class Striking:
-    """A loss that does something in place of its 17th call: in the third epoch of `train`."""
+class LossWithAccident:
+    """A loss that calls `accident` before its 17th value, in the third epoch of `train`."""
 
-    def __init__(self, strike):
-        self.calls, self.strike, self.__name__ = 0, strike, known_l1.__name__
+    def __init__(self, accident):
+        self.calls, self.accident, self.__name__ = 0, accident, known_l1.__name__
 
     def __call__(self, predicted, true):
         self.calls += 1
         if self.calls == 17:
-            self.strike()
+            self.accident()
         return known_l1(predicted, true)
 
 
@@ -56,14 +56,14 @@ def interrupt():
 
 
 def kill_one():
-    """End one of the processes as if it had run out of memory, the first time that they are launched."""
+    """Kill one of the processes, as if it had run out of memory, unless they were restarted."""
     if index() == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train(drawn: Path, checkpoint: Path | None = None, loss=known_l1) -> tuple[nn.Module, pd.DataFrame]:
-    """Four epochs of six batches, of which the last has one face: 26 with copies, in float32 and without dropout."""
-    device.has_fast_bfloat16 = lambda device: False  # whose rounding depends on the share
+    """Train four epochs in float32 without dropout; 26 faces, two of them twice, make six batches, the last of one."""
+    device.has_fast_bfloat16 = lambda device: False  # its rounding would depend on the share
     model = small_model()
     model.layers[4].p = 0.0
     faces = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
@@ -83,9 +83,9 @@ def train(drawn: Path, checkpoint: Path | None = None, loss=known_l1) -> tuple[n
 
 
 def main(drawn: Path, output: Path, *options: str) -> None:
-    """Train; the first process writes what came of it."""
-    strike = {KILLED: kill_one, INTERRUPTED: interrupt}
-    loss = next((Striking(strike[option]) for option in options), known_l1)
+    """Train; every process writes its weights and its history."""
+    accidents = {KILLED: kill_one, INTERRUPTED: interrupt}
+    loss = next((LossWithAccident(accidents[option]) for option in options), known_l1)
     with joined():
         model, history = train(drawn, output / "run.checkpoint", loss)
         print(f"process {index()} is done")

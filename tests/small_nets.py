@@ -1,4 +1,4 @@
-"""A network that trains in milliseconds, and a loss that is Ctrl-C: for the tests of training."""
+"""For the tests of training: a network that trains in milliseconds, and a loss that raises KeyboardInterrupt."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from training.losses import LOSSES
 
 
 class Small(nn.Module):
-    """A net that trains in milliseconds, with dropout so that randomness matters."""
+    """A network that trains in milliseconds, with dropout, so that random numbers matter."""
 
     num_keypoints = 68
 
@@ -27,7 +27,7 @@ def small_model():
 
 
 class InterruptedLoss:
-    """A loss that is Ctrl-C at one of its calls."""
+    """A loss that raises KeyboardInterrupt at one of its calls, as Ctrl-C does."""
 
     def __init__(self, at, loss="mse"):
         self.calls, self.at, self.loss = 0, at, LOSSES[loss]()

@@ -26,7 +26,7 @@ def test_eyes_of_drawn_faces_land_where_arcface_has_them_at_any_tilt(seed):
         assert np.abs(landed[:2] - ARCFACE[:2]).max() < 7, "pixels; heads differ in shape and turn"
         assert np.linalg.norm(landed - ARCFACE, axis=1).mean() < 6
         residual = (landed - ARCFACE).sum(axis=0)
-        np.testing.assert_allclose(residual, 0, atol=1e-3, err_msg="least squares leave no common shift")
+        np.testing.assert_allclose(residual, 0, atol=1e-3, err_msg="least squares leave no mean offset")
 
 
 def square_of_ffhq(keypoints):
@@ -49,7 +49,7 @@ def test_the_crop_of_256_is_the_square_of_ffhq(seed):
 
 
 @pytest.mark.parametrize("size", [112, 256])
-def test_the_crop_shows_what_the_matrix_says_and_is_the_same_of_a_tilted_photo(size):
+def test_the_crop_follows_its_matrix_and_is_the_same_for_a_tilted_photo(size):
     image, keypoints = draw_face(3)
     crop = aligned_face(image, keypoints, size)
     assert crop.shape == (size, size, 3) and crop.dtype == np.uint8
@@ -57,7 +57,7 @@ def test_the_crop_shows_what_the_matrix_says_and_is_the_same_of_a_tilted_photo(s
     other = aligned_face(warp(image, tilt, image.shape[1::-1]), transform_points(tilt, keypoints), size)
     middle = slice(size // 3, -size // 3)
     difference = np.abs(crop.astype(int) - other)[middle, middle]
-    assert difference.mean() < 4, "steps of 255, by bilinear sampling"
+    assert difference.mean() < 4, "gray levels, from bilinear sampling"
 
 
 def test_what_cannot_be_aligned_is_one_sentence():

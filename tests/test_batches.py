@@ -1,4 +1,4 @@
-"""Batches made as a whole agree with those made picture by picture."""
+"""Batches rendered as a whole, as on a GPU, agree with those made picture by picture."""
 
 import cv2
 import numpy as np
@@ -15,12 +15,12 @@ from training.processes import Shares
 from transforms import RandomAffine, RandomBlur, RandomColor, RandomOcclusion, RandomTurn, ToTensor
 
 CPU = torch.device("cpu")
-SEEN_AFTERWARDS = (RandomColor(), RandomBlur(p=0.5), RandomOcclusion(p=0.5))  # noise is drawn on the device
+REPEATABLE = (RandomColor(), RandomBlur(p=0.5), RandomOcclusion(p=0.5))  # unlike noise, which the device draws
 
 
 @pytest.fixture(scope="module")
 def frames(drawn):
-    """Frames in three sizes, smooth, as interpolations of sharp edges differ: faces of about 0.5 to 3 crops."""
+    """Blurred frames in three sizes (interpolations differ at sharp edges), with faces of about 0.5 to 3 crops."""
     data = FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
     data.load_into_memory()
     for index, image in data.images.items():
@@ -32,7 +32,7 @@ def frames(drawn):
 
 
 def both_ways(data, batch_size=8):
-    """All batches, picture by picture and as a whole, from the same state of torch's generator."""
+    """Pairs of batches, made picture by picture and as a whole, from the same state of torch's generator."""
     faces, batches = DeviceFaces(data, CPU), []
     for loader in (
         DataLoader(data, batch_size, shuffle=True),
@@ -44,17 +44,17 @@ def both_ways(data, batch_size=8):
 
 
 @pytest.mark.parametrize("color", [False, True])
-def test_points_are_the_same_and_pixels_nearly(frames, color):
+def test_points_are_equal_and_pixels_nearly_so(frames, color):
     expects = RECIPES["face-crops"].expects
     expects = type(expects)(96, margin=0.25, color=color)
-    transform = face_input(expects, RandomAffine(), *SEEN_AFTERWARDS, turn=RandomTurn())
+    transform = face_input(expects, RandomAffine(), *REPEATABLE, turn=RandomTurn())
     data = ConcatDataset([frames.with_transform(transform), frames.subset(range(3)).with_transform(transform)])
     for one, whole in both_ways(data):
         torch.testing.assert_close(whole["keypoints"], one["keypoints"], rtol=0, atol=0)
         assert whole["image"].shape == one["image"].shape and whole["image"].dtype == one["image"].dtype
         off = 255 * (whole["image"] - one["image"]).abs().flatten(1)
         assert off.mean() < 0.6 and off.quantile(0.99) < 4
-        assert off.mean(dim=1).max() < 1.5, "of no face"
+        assert off.mean(dim=1).max() < 1.5, "in every face"
 
 
 def test_unknown_points_stay_unknown(frames):
@@ -67,7 +67,7 @@ def test_unknown_points_stay_unknown(frames):
         assert whole["keypoints"].isnan().any() and whole["keypoints"].shape[1:] == (85, 2)
 
 
-def test_blur_is_that_of_opencv_and_leaves_the_others_alone():
+def test_blur_equals_opencvs_and_leaves_the_other_images_alone():
     images = 255 * torch.rand(4, 3, 40, 50).round()
     sigmas = torch.tensor([[0.0], [0.4], [0.0], [1.7]])
     blurred = blur(images, sigmas)
@@ -78,13 +78,13 @@ def test_blur_is_that_of_opencv_and_leaves_the_others_alone():
         assert np.abs(blurred[number].permute(1, 2, 0).numpy() - expected).max() <= 3
 
 
-def test_noise_has_the_spread_that_was_drawn():
+def test_noise_has_the_standard_deviation_that_was_drawn():
     torch.manual_seed(0)
     noisy = noise(torch.full((3, 3, 64, 64), 128.0), torch.tensor([[0.0], [3.0], [9.0]]))
     assert noisy.flatten(1).std(dim=1).tolist() == pytest.approx([0, 3, 9], rel=0.03)
 
 
-def test_only_augmented_face_crops_are_made_as_a_whole(frames):
+def test_only_augmented_face_crops_are_rendered_as_a_whole(frames):
     own = Compose([*face_input(TWO_JAWS_OF_128).transforms, lambda sample: sample])
     whole = {name: can_be_rendered(frames.with_transform(r.training_transform)) for name, r in RECIPES.items()}
     assert whole == {name: not name.startswith("course-") for name in RECIPES}

@@ -23,7 +23,7 @@ def frames(drawn):
     return FacialKeypointsDataset(drawn / "training_frames_keypoints.csv", drawn / "training", in_memory=True)
 
 
-def test_what_the_trees_see_is_the_same_face_with_its_box_around_the_points(frames):
+def test_the_trees_get_the_same_face_in_gray_with_its_tight_box(frames):
     for number in (0, 7):
         gray, (left, top, right, bottom), points = tree_input(frames[number])
         assert gray.shape == (400, 400) and max(right - left, bottom - top) == pytest.approx(200, abs=1)
@@ -35,7 +35,7 @@ def test_what_the_trees_see_is_the_same_face_with_its_box_around_the_points(fram
         assert scale > 0 and abs(float(at_the_chin) - float(colour @ [0.299, 0.587, 0.114])) < 40
 
 
-def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
+def test_the_row_of_the_mean_face_is_computed_from_the_training_faces(frames):
     training, test = frames.subset(range(12)), frames.subset(range(12, 24))
     split = Split("all", "", (training, training), {"official": HeldOut((test,), test.people)})
     boxes = {("official", "exact"): split.tests["official"].exact_boxes()}
@@ -55,7 +55,7 @@ def test_the_row_of_the_mean_face_is_worked_out_from_the_training_faces(frames):
     assert curves[0]["NME % at most"] == pytest.approx(100 * min(errors), rel=1e-3)
 
 
-def test_every_answer_is_measured_on_centred_labels_and_on_those_published(frames, monkeypatch):
+def test_every_method_is_measured_on_centred_and_on_published_labels(frames, monkeypatch):
     def knows_all(test, boxes):
         true = np.stack([sample["keypoints"].numpy() for sample in test.crops(boxes, FACE_CROP)])
         return true, true
@@ -73,10 +73,10 @@ def test_every_answer_is_measured_on_centred_labels_and_on_those_published(frame
     assert published["NME %"] == pytest.approx(100 * expected.mean(), rel=1e-4)
 
 
-def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_answer(frames, monkeypatch):
+def test_a_row_with_a_second_look_crops_again_by_the_box_of_the_first_prediction(frames, monkeypatch):
     points = frames[3]["keypoints"]
     box = tight_box(points)
-    answer = 0.8 * (points - box[:2] - box[2:] / 2) / box[2:].max()  # of the box's longer side, about its middle
+    answer = 0.8 * (points - box[:2] - box[2:] / 2) / box[2:].max()  # from the centre, in box sides
 
     class SmallerFace(nn.Linear):
         num_keypoints, expects = 68, PARTS_OF_128
@@ -108,7 +108,7 @@ def test_a_network_of_whole_frames_sees_no_boxes(monkeypatch):
 
 
 @pytest.mark.parametrize(("splits", "error"), [("all", DataError), ("al", SystemExit)])
-def test_the_table_is_of_real_faces_and_of_splits_that_there_are(splits, error, drawn, tmp_path, monkeypatch):
+def test_drawn_faces_and_unknown_splits_are_refused(splits, error, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.compare.find_data", lambda: DataFolder(drawn, Kind.DRAWN, "drawn faces"))
     monkeypatch.setattr("benchmarks.compare.RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", ["compare.py", "--rows", "mean face", "--splits", splits])
@@ -117,11 +117,11 @@ def test_the_table_is_of_real_faces_and_of_splits_that_there_are(splits, error, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_knows_its_errors_has_a_rank_correlation_of_one_and_a_guessing_one_of_none():
+def test_a_spread_that_equals_the_error_has_a_rank_correlation_of_one_and_a_shuffled_one_of_zero():
     rng = np.random.default_rng(0)
     true = np.tile(rng.uniform(0.2, 0.8, (1, 68, 2)), (80, 1, 1))
     spread = rng.uniform(0.001, 0.05, (80, 68)) * rng.uniform(0.2, 2, (80, 1))
-    spread[:, [36, 45]] = 0.02  # the eye distance that the network finds is off by a constant
+    spread[:, [36, 45]] = 0.02  # so the predicted eye distance is off by a constant
     predicted = true + np.stack([2 * spread, 0 * spread], axis=2)
     perfect, blind = knows(predicted, true, spread), knows(predicted, true, rng.permuted(spread, axis=None))
     assert perfect["rank correlation, faces"] == pytest.approx(1, abs=1e-4)
@@ -139,7 +139,7 @@ def test_buckets_hold_the_faces_that_their_names_say():
     assert np.flatnonzero(masks["darkest quarter"]).tolist() == [6, 7]
 
 
-def test_the_simcc_loss_is_least_where_the_classes_are_those_of_the_true_points():
+def test_the_simcc_loss_is_smallest_for_the_classes_of_the_true_points():
     true = torch.rand(2, 68, 2) * 0.8 + 0.1
     places = (torch.arange(256) + 0.5) / 256
 
@@ -147,12 +147,12 @@ def test_the_simcc_loss_is_least_where_the_classes_are_those_of_the_true_points(
         return simcc_loss(-((256 * (places - points[..., None])) ** 2) / (2 * 4.0**2), true)
 
     assert loss(true) < 1e-6 < loss(true + 0.01) < loss(true + 0.05)
-    answers = SimCCNet().eval()(torch.rand(2, 1, 128, 128))
-    assert answers.shape == (2, 68, 2) and 0 < answers.min() and answers.max() < 1
+    predicted = SimCCNet().eval()(torch.rand(2, 1, 128, 128))
+    assert predicted.shape == (2, 68, 2) and 0 < predicted.min() and predicted.max() < 1
 
 
 @pytest.mark.parametrize("camera", video.CAMERAS)
-def test_a_moved_photo_has_its_keypoints_where_its_points_are_shown(camera, monkeypatch):
+def test_the_keypoints_of_a_moved_photo_move_with_its_pixels(camera, monkeypatch):
     monkeypatch.setattr(video, "SECONDS", 1)
     photo, keypoints = draw_face(3, 300)
     photo = np.zeros_like(photo)
@@ -167,7 +167,7 @@ def test_a_moved_photo_has_its_keypoints_where_its_points_are_shown(camera, monk
     assert (np.ptp(places, axis=0).max() > 1) == (camera is not video.rest)
 
 
-def test_jitter_and_lag_of_points_that_follow_late_and_tremble():
+def test_jitter_and_lag_of_points_that_tremble_and_come_late():
     times = np.arange(90) / 30
     truth = 20 * np.stack([np.sin(6 * times), np.cos(5 * times)], axis=-1)[:, None] + np.zeros((1, 68, 1))
     late = np.concatenate([truth[:1], truth[:-1]])

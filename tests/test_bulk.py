@@ -1,4 +1,4 @@
-"""Bulk extraction: chunks, parts and resuming, first without Ray, then with it and with a worker that is killed."""
+"""Bulk extraction: chunks, parts and resuming without Ray; then runs with Ray in which a worker is killed."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def save(path, pixels=PIXELS):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder with two faces, nobody, a broken picture in a subfolder, and a file that is no picture."""
+    """A folder with two faces, a picture without any, a broken one in a subfolder, and a text file."""
     folder = tmp_path_factory.mktemp("bulk") / "photos"
     save(folder / "a.png")
     save(folder / "b.png", PIXELS[:, ::-1].copy())
@@ -56,7 +56,7 @@ def output(tmp_path):
 
 
 def rows(folder):
-    """All rows of the parts, by their source; every source's rows are of one part."""
+    """The rows of all parts by source; fails if the rows of a source are in several parts."""
     found = {}
     for part in sorted(Path(folder).glob("part-*.parquet")):
         table = pq.read_table(part)
@@ -68,7 +68,7 @@ def rows(folder):
 
 
 def read(shards, done=()):
-    """The sources of every chunk, by the part that it goes to."""
+    """The sources of every chunk, by the name of its part."""
     chunks = [chunk for shard in shards for chunk in shard.read(set(done))]
     return {chunk["part"][0].as_py(): chunk["sources"][0].as_py() for chunk in chunks}
 
@@ -76,7 +76,7 @@ def read(shards, done=()):
 # ---- chunks
 
 
-def test_a_folder_is_gone_through_once_in_its_order(photos, output):
+def test_a_folder_is_listed_once_and_in_order(photos, output):
     expected = [str(photos / name) for name in ("a.png", "b.png", "nobody.png", "sub/broken.jpg")]
     shards = find_shards(str(photos), output, 3)
     assert sum(read(shards).values(), []) == expected and list(shards[0].parts().values()) == [3, 1]
@@ -87,14 +87,14 @@ def test_a_folder_is_gone_through_once_in_its_order(photos, output):
         find_shards("elsewhere", output, 3)
 
 
-def test_the_output_is_no_input(photos, tmp_path):
+def test_the_output_folder_is_not_read_as_input(photos, tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "out" / "b.png")
     (chunk,) = read(find_shards(str(tmp_path), Folder(str(tmp_path / "out")), 3)).values()
     assert chunk == [str(tmp_path / "a.png")]
 
 
-def test_chunks_that_are_done_are_not_read_again_and_keep_their_names(tmp_path, output):
+def test_finished_chunks_are_not_read_again_and_the_others_keep_their_names(tmp_path, output):
     names = [f"{number}.jpg" for number in range(23)]
     pq.write_table(pa.table({"path": names}), tmp_path / "in.parquet", row_group_size=10)
     shards = find_shards(str(tmp_path / "in.parquet"), output, 4)
@@ -121,7 +121,7 @@ def test_encoded_pictures_in_parquet_are_read_with_their_names_or_places(kind, p
     assert chunk["contents"][0].as_py() == contents
 
 
-def test_which_column_has_the_pictures_is_asked_where_it_is_not_clear(tmp_path, output):
+def test_an_ambiguous_column_must_be_named(tmp_path, output):
     pq.write_table(pa.table({"name": ["a.jpg"], "by": ["b.jpg"]}), tmp_path / "in.parquet")
     with pytest.raises(DataError, match="--column .name, by."):
         find_shards(str(tmp_path / "in.parquet"), output, 9)
@@ -167,9 +167,9 @@ def test_a_wrong_input_is_one_sentence(place, complaint, output, tmp_path):
 # ---- a worker
 
 
-def test_a_worker_writes_a_row_a_face_and_one_for_every_other_picture(photos, output):
+def test_a_worker_writes_a_row_per_face_and_one_per_picture_without_faces(photos, output):
     (chunk,) = find_shards(str(photos), output, 9)[0].read(set())
-    told = Worker(output.place, "fast", "haar", os.getcwd())(chunk)
+    counts = Worker(output.place, "fast", "haar", os.getcwd())(chunk)
     found, pipeline = rows(output.path), FacePipeline("fast", "haar", threads=1)
     assert list(found) == chunk["sources"][0].as_py()
     for name, pixels in (("a.png", PIXELS), ("b.png", PIXELS[:, ::-1])):
@@ -185,7 +185,7 @@ def test_a_worker_writes_a_row_a_face_and_one_for_every_other_picture(photos, ou
     assert nobody["face"] is None and nobody["width"] == 60 and nobody["error"] is None
     assert broken["width"] is None and broken["error"].endswith("not a readable picture (cannot identify image file)")
     faces = sum(len(found[str(photos / name)]) for name in ("a.png", "b.png"))
-    assert {**told, "core_seconds": 0} == {"pictures": [4], "faces": [faces], "unreadable": [1], "core_seconds": 0}
+    assert {**counts, "core_seconds": 0} == {"pictures": [4], "faces": [faces], "unreadable": [1], "core_seconds": 0}
 
 
 def test_a_chunk_that_is_read_again_overwrites_its_part(photos, output):
@@ -205,7 +205,7 @@ def test_a_picture_on_which_two_workers_died_is_left_out_with_the_reason(photos,
     def dies_on_the_second(image):
         seen.append(image.shape)
         if len(seen) == 2:
-            raise KeyboardInterrupt  # whatever ends a process
+            raise KeyboardInterrupt  # stands for whatever ends a process
         return []
 
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_a_picture_on_which_two_workers_died_is_left_out_with_the_reason(photos,
     assert output.names() == {part, "_pictures.parquet"}
 
 
-def test_a_part_that_cannot_be_written_is_told(photos, output):
+def test_a_part_that_cannot_be_written_is_reported(photos, output):
     (chunk,) = find_shards(str(photos), output, 9)[0].read(set())
     worker = Worker(f"{output.place}/gone", "fast", "haar", os.getcwd())
     assert "could not be written" in worker(chunk)["failed"][0]
@@ -243,7 +243,7 @@ def test_without_ray_a_sentence_says_what_to_install(photos, tmp_path, monkeypat
     assert capsys.readouterr().err == f"{MISSING}\n" and not (tmp_path / "out").exists()
 
 
-def test_the_report_says_how_fast_it_was():
+def test_the_report_counts_pictures_and_gives_the_speed():
     report = Report(left=30, before=5)
     report.add({"pictures": 20, "faces": 8, "unreadable": 1, "core_seconds": 4.0}, 5.0)
     assert str(report) == (
@@ -263,7 +263,7 @@ def start(*arguments):
 
 
 def wait_for_parts(folder, count, process):
-    """Wait until the folder has so many parts; returns them with the times of their writing."""
+    """Wait until the folder has at least this many parts; returns when each was written."""
     while len(parts := {part: part.stat().st_mtime_ns for part in folder.glob("part-*")}) < count:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
@@ -271,7 +271,7 @@ def wait_for_parts(folder, count, process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to a single process")
-def test_nothing_is_lost_or_doubled_when_a_run_is_stopped_and_a_worker_is_killed(tmp_path):
+def test_nothing_is_lost_or_duplicated_when_a_run_is_stopped_and_a_worker_killed(tmp_path):
     """Run until two parts are written, Ctrl-C; run again, kill a worker after two more; run a third time."""
     pytest.importorskip("ray")
     large = np.asarray(Image.fromarray(PIXELS).resize((1400, 1400)))  # slow enough to be killed in time
@@ -318,7 +318,7 @@ def test_nothing_is_lost_or_doubled_when_a_run_is_stopped_and_a_worker_is_killed
 # ---- the model of the cost
 
 
-def test_the_model_of_the_cost_is_found_in_runs_that_follow_it():
+def test_the_cost_model_is_recovered_from_runs_that_follow_it():
     model = Model(start=7.0, each=0.03, overhead=0.2, efficiency=0.9)
     runs = {what: dict(workers=w, pictures=n, chunk=k, seconds=model.seconds(n, w, k)) for w, n, k, what in RUNS}
     fitted = Model.of(runs)

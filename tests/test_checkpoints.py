@@ -31,7 +31,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(one_cycle, faces, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "wrong"),
     [
         ({"seed": 1}, "seed 0, not 1"),
         ({"loss": "mse"}, "loss smooth_l1, not mse"),
@@ -48,15 +48,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(one_cycle, faces, tmp_path, c
         ({"model": Small()}, "starting weights .*, not "),
     ],
 )
-def test_the_checkpoint_of_another_run_is_one_sentence_that_says_what_differs(change, told, faces, eight, tmp_path):
+def test_the_checkpoint_of_another_run_is_refused_with_what_differs(change, wrong, faces, eight, tmp_path):
     checkpoint = tmp_path / "run.checkpoint"
     fit(small_model(), eight, epochs=2, batch_size=8, checkpoint=checkpoint)
     data = change.get("training_data", range(8))
     other = eight.with_transform(data) if data is FACE_CROP_TRAINING else faces.subset(data)
     asked = {"model": small_model(), "epochs": 2, "batch_size": 8} | change | {"training_data": other}
-    with pytest.raises(DataError, match=rf"run.checkpoint: not a checkpoint of this run \(.*{told}.*\); delete it"):
+    with pytest.raises(DataError, match=rf"run.checkpoint: not a checkpoint of this run \(.*{wrong}.*\); delete it"):
         fit(**asked, checkpoint=checkpoint)
-    assert len(fit(small_model(), eight, epochs=2, batch_size=8, checkpoint=checkpoint)) == 2, "it is as it was"
+    assert len(fit(small_model(), eight, epochs=2, batch_size=8, checkpoint=checkpoint)) == 2, "it was left as it was"
 
 
 def test_another_seed_is_another_run(faces):
@@ -81,7 +81,7 @@ def test_a_full_disk_in_training_is_one_sentence(eight, tmp_path, monkeypatch):
 
 
 def test_the_best_weights_survive_an_interruption(eight, tmp_path):
-    """After the best epoch 2 come worse ones; what goes on after epoch 3 still ends with those of epoch 2."""
+    """Epoch 2 is the best; a run that is interrupted after epoch 3 and resumed still ends with its weights."""
     arguments = dict(loss="mse", lr=1e-3, batch_size=4)
     teacher, model = small_model(), small_model()
     fit(teacher, eight, None, epochs=2, **arguments)

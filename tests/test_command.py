@@ -1,4 +1,4 @@
-"""The command on files: folders, lists, results on disk, resuming, what cannot be read, exit codes and Ctrl-C."""
+"""The command on files: folders, lists, results on disk, resuming, unreadable files, exit codes and Ctrl-C."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ NOBODY = np.full((40, 60, 3), 90, np.uint8)
 
 
 def one_face(image):
-    """A detector that knows the drawn face and sees nobody in pictures of another size."""
+    """A detector that knows where the drawn face is and finds nobody in pictures of another size."""
     if image.shape != PIXELS.shape:
         return np.empty((0, 4), np.float32), np.empty(0, np.float32)
     return tight_box(KEYPOINTS)[None], np.ones(1, np.float32)
@@ -50,7 +50,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(here, pipeline, monkeypatch, capsys):
-    """The command with that detector: its exit code, what it printed and what it complained of."""
+    """Run the command with that detector: exit code, stdout, stderr, and for how many pictures the pipeline ran."""
     asked = []
 
     def counted(image):
@@ -90,7 +90,7 @@ def files(folder):
 # ---- what is written
 
 
-def test_json_says_what_the_pipeline_found(run, pipeline):
+def test_json_holds_what_the_pipeline_found(run, pipeline):
     save("photo.png")
     code, said, complaints, _ = run("photo.png", "--json", "--network", "fast")
     assert (code, complaints) == (0, "") and said == "1 picture read; 1 face in 1 of them; results in keypoints\n"
@@ -120,7 +120,7 @@ def test_csv_has_a_row_a_face_with_the_numbers_of_json(run):
     assert len(row) == 11 + 3 * 68
 
 
-def test_faces_of_other_networks_leave_empty_what_these_do_not_know(tmp_path):
+def test_what_a_network_does_not_estimate_is_null_in_json_and_empty_in_csv(tmp_path):
     face = Face(np.array([[1, 2], [5.0, 9]], np.float32), score=0.5)
     with results.Journal(tmp_path, {}) as journal:
         journal.add({"file": "photo", "faces": [results.face_record(face)]})
@@ -132,7 +132,7 @@ def test_faces_of_other_networks_leave_empty_what_these_do_not_know(tmp_path):
     ]
 
 
-def test_pictures_are_drawn_only_of_faces_and_keep_their_places_and_kinds(run, pipeline):
+def test_only_pictures_with_faces_are_drawn_and_keep_their_folders_and_formats(run, pipeline):
     for name in ("photos/a/one.png", "photos/b/one.jpg", "photos/b/two.tif", "photos/nobody.png"):
         save(name, NOBODY if "nobody" in name else PIXELS)
     assert run("photos")[0] == 0
@@ -155,7 +155,7 @@ def test_filters_are_worn_in_the_pictures(run, pipeline):
     assert "photo_hat_keypoints.png" in files("keypoints")
 
 
-def test_aligned_crops_are_written_of_every_face_and_again_where_one_is_missing(run, pipeline):
+def test_aligned_crops_are_written_for_every_face_and_again_if_one_is_missing(run, pipeline):
     save("photos/photo.png"), save("photos/nobody.png", NOBODY)
     assert run("photos", "--crops", 112)[0] == 0
     assert files("keypoints") == ["keypoints.jsonl", "photo_112_0.png"]
@@ -169,7 +169,7 @@ def test_aligned_crops_are_written_of_every_face_and_again_where_one_is_missing(
     assert run("photos", "--crops", 256)[3] == 1 and read_image("keypoints/photo_256_0.png").shape == (256, 256, 3)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a" / "picture.png"
     with results.whole(path) as part:
         part.write_text("old")
@@ -202,14 +202,14 @@ def test_folders_are_searched_in_order_without_other_files_and_the_output(run):
     assert "0 pictures read and 4 before" in run(".")[1]
 
 
-def test_lists_name_pictures_of_any_ending(run):
+def test_lists_may_name_pictures_with_any_ending(run):
     save("photos/one.png", NOBODY), save("two.png", NOBODY).rename("two")
     Path("list.txt").write_text("photos/one.png\n\n  two\nphotos/one.png\n")
     assert run("list.txt", "two")[0] == 0
     assert [line["file"] for line in lines()] == [str(Path("photos/one.png")), "two"], "each once"
 
 
-def test_a_list_that_cannot_be_read_and_nothing_to_read_are_exit_code_2(run):
+def test_an_unreadable_list_and_an_empty_folder_are_exit_code_2(run):
     Path("empty").mkdir()
     assert run("empty")[::2] == (2, "no pictures or videos in empty\n")
     code, _, complaint, _ = run("none.txt")
@@ -217,7 +217,7 @@ def test_a_list_that_cannot_be_read_and_nothing_to_read_are_exit_code_2(run):
     assert files(".") == []
 
 
-def test_drawn_pictures_of_several_sources_cannot_take_each_others_names(here):
+def test_drawn_pictures_from_several_sources_do_not_overwrite_each_other(here):
     first, second = save(here / "x" / "p" / "1.png"), save(here / "y" / "p" / "1.png")
     assert common_folder([first.parent, second.parent]) == str(here)
     assert common_folder([first.parent]) == common_folder([first]) == str(here / "x" / "p")
@@ -226,8 +226,8 @@ def test_drawn_pictures_of_several_sources_cannot_take_each_others_names(here):
     assert [path for path, _ in find_files([Path("x"), second], here)] == [Path("x/p/1.png"), second]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names are text there")
-def test_names_that_are_no_text_are_kept(run):
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+def test_file_names_that_are_not_unicode_are_kept(run):
     name = os.fsdecode(b"photo \xff\n.png")
     save(name)
     assert run(".", "--csv")[0] == 0
@@ -236,7 +236,7 @@ def test_names_that_are_no_text_are_kept(run):
     assert "1 before" in run(".", "--csv")[1]
 
 
-def test_what_cannot_be_read_is_said_and_stops_nothing(run, monkeypatch):
+def test_unreadable_files_are_reported_and_do_not_stop_the_others(run, monkeypatch):
     save("photos/b.png")
     Path("photos/a.png").write_bytes(Path("photos/b.png").read_bytes()[:3000])
     Path("photos/c.png").write_text("no picture")
@@ -249,7 +249,7 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(run, monkeypatch):
     assert [line.get("error") for line in lines() if "error" in line] == complaints.splitlines()
 
 
-def test_a_fault_of_ours_is_told_with_its_picture_and_stops_nothing(run, monkeypatch):
+def test_an_unexpected_error_is_reported_with_its_picture_and_does_not_stop_the_others(run, monkeypatch):
     save("a.png"), save("b.png", NOBODY)
 
     def broken(image, faces):
@@ -274,7 +274,7 @@ def test_a_wrong_option_is_exit_code_2(wrong, sentence, here, capsys):
     assert ended.value.code == 2 and sentence in capsys.readouterr().err.splitlines()[-1]
 
 
-# ---- going on
+# ---- resuming
 
 
 def test_what_is_done_is_not_done_again(run):
@@ -293,7 +293,7 @@ def test_what_is_done_is_not_done_again(run):
     assert run("photos")[3] == 1 and Path("keypoints/a_keypoints.png").exists() and len(lines()) == 4
 
 
-def test_a_killed_run_is_gone_on_with(run):
+def test_a_killed_run_is_resumed(run):
     save("a.png", NOBODY), save("b.png", NOBODY)
     run("a.png")
     whole = Path("keypoints/keypoints.jsonl").read_text()
@@ -316,7 +316,7 @@ def test_results_of_another_network_are_not_mixed(run):
 # ---- threads
 
 
-def test_results_keep_their_order_and_only_a_few_are_taken_ahead():
+def test_results_keep_their_order_and_only_a_few_items_are_taken_ahead():
     taken, running, most = [], [], []
 
     def items():
@@ -336,7 +336,7 @@ def test_results_keep_their_order_and_only_a_few_are_taken_ahead():
     assert number == 59 and 1 < max(most) <= 3
 
 
-def test_threads_answer_as_one_does(run):
+def test_several_threads_give_the_results_of_one(run):
     for number in range(12):
         save(f"photos/{number:02}.png", PIXELS if number % 3 else NOBODY)
     run("photos", "--jobs", 1, "--output", "one", "--json")
@@ -378,7 +378,7 @@ def test_exit_codes_of_the_process(here):
         assert "Traceback" not in complaints
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(here):
+def test_ctrl_c_keeps_finished_results_and_the_same_command_resumes(here):
     save("photos/00.png")
     for number in range(1, 80):
         os.link("photos/00.png", f"photos/{number:02}.png")
@@ -398,8 +398,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(here):
     assert code == 0 and f"and {done} before" in said and len(lines()) == len(os.listdir("photos"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no such limits there")
-def test_no_room_to_write_is_one_sentence(here):
+@pytest.mark.skipif(os.name == "nt", reason="there are no such limits")
+def test_a_full_disk_is_one_sentence(here):
     import resource
 
     save("photo.png")

@@ -31,7 +31,7 @@ def edit_row(csv_file, number, change):
     csv_file.write_text("\n".join(lines) + "\n")
 
 
-def test_samples_are_rgb_uint8_and_float32_points_as_pandas_reads_them(frames):
+def test_samples_are_rgb_uint8_with_the_points_that_pandas_reads_as_float32(frames):
     csv_file, folder = frames
     dataset, table = FacialKeypointsDataset(csv_file, folder), pd.read_csv(csv_file)
     assert len(dataset) == len(table) == 24
@@ -41,7 +41,7 @@ def test_samples_are_rgb_uint8_and_float32_points_as_pandas_reads_them(frames):
     np.testing.assert_allclose(sample["keypoints"].ravel(), table.iloc[5, 1:].to_numpy(float), rtol=1e-6)
 
 
-def test_images_in_memory_are_decoded_once_and_cannot_be_spoilt(frames):
+def test_images_in_memory_are_decoded_once_and_handed_out_as_copies(frames):
     csv_file, folder = frames
     dataset = FacialKeypointsDataset(csv_file, folder, in_memory=True)
     expected = dataset[0]["image"]
@@ -77,7 +77,7 @@ def test_a_short_row_is_named(frames):
 
 
 @pytest.mark.parametrize("word", ["abc", "nan", ""])
-def test_a_value_that_is_no_number_is_named(frames, word):
+def test_a_value_that_is_not_a_number_is_named(frames, word):
     edit_row(frames[0], 3, lambda line: line.rsplit(",", 1)[0] + "," + word)
     with pytest.raises(DataError, match=r"frames.csv: row 3 \("):
         FacialKeypointsDataset(*frames)
@@ -99,18 +99,18 @@ def test_an_unlabelled_row_is_named(frames):
         ("name,0,1\na.jpg,1,2\n\nb.jpg,1,2\n", r'row 2 \(""\) has 0 numbers, expected 2'),
     ],
 )
-def test_a_csv_without_points_to_read_is_one_sentence(tmp_path, text, sentence):
+def test_a_csv_without_points_is_one_sentence(tmp_path, text, sentence):
     (tmp_path / "frames.csv").write_text(text)
     with pytest.raises(DataError, match=f"frames.csv: {sentence}"):
         FacialKeypointsDataset(tmp_path / "frames.csv", tmp_path)
 
 
-def test_a_folder_in_place_of_the_csv_is_one_sentence(tmp_path):
+def test_a_folder_instead_of_the_csv_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="not a readable file"):
         FacialKeypointsDataset(tmp_path, tmp_path)
 
 
-def test_a_single_point_is_in_one_spot_and_right(tmp_path):
+def test_a_single_point_is_not_mistaken_for_an_unlabelled_row(tmp_path):
     (tmp_path / "tips.csv").write_text("name,0,1\na.jpg,1,2\n")
     assert data_load.read_keypoints(tmp_path / "tips.csv")[1].tolist() == [[[1, 2]]]
 
@@ -147,7 +147,7 @@ def picture_of_every_kind():
 
 
 @pytest.mark.parametrize("kind, picture, expected", list(picture_of_every_kind()))
-def test_every_kind_of_picture_is_read_as_rgb_whatever_its_name(kind, picture, expected, tmp_path):
+def test_every_kind_of_picture_is_read_as_rgb_whatever_its_ending(kind, picture, expected, tmp_path):
     path = tmp_path / "picture.jpg"
     picture.save(path, format="PNG")
     image = read_image(path)
@@ -156,7 +156,7 @@ def test_every_kind_of_picture_is_read_as_rgb_whatever_its_name(kind, picture, e
 
 
 @pytest.mark.parametrize("kind, picture, expected", list(picture_of_every_kind()))
-def test_a_pillow_image_is_taken_like_its_file(kind, picture, expected):
+def test_a_pillow_image_is_read_like_its_file(kind, picture, expected):
     np.testing.assert_allclose(as_rgb(picture), expected, atol=1)
 
 
@@ -170,12 +170,12 @@ def test_32_bits_a_channel_are_refused_in_one_sentence(dtype, tmp_path):
         as_rgb(picture)
 
 
-def test_16_bit_gray_files_that_pillow_opens_as_32_are_read(tmp_path):
+def test_16_bit_gray_files_that_pillow_opens_with_32_bits_are_read(tmp_path):
     (tmp_path / "deep.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([255, 255, 128, 0]))
     assert read_image(tmp_path / "deep.pgm")[0, :, 0].tolist() == [255, 128]
 
 
-def test_large_photos_are_read_without_a_word_and_larger_ones_refused_in_one(tmp_path):
+def test_large_photos_are_read_without_a_warning_and_huge_ones_refused_in_one_sentence(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
     Image.new("1", (20_000, 15_001)).save(tmp_path / "larger.png")
     script = "import sys; from data_load import read_image; print(read_image(sys.argv[1]).shape)"
@@ -195,14 +195,14 @@ def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.3, 3), (0.26, 3), (0.01, 1), (0.0, 1)])
-def test_the_asked_part_of_the_people_is_held_out_and_at_least_one(fraction, count):
+def test_the_given_fraction_of_the_people_is_held_out_and_at_least_one(fraction, count):
     people = np.repeat([f"Person_{n}" for n in range(10)], np.arange(1, 11))
     kept, held_out = person_split(people, fraction)
     assert len(set(people[held_out])) == count and len(set(people[kept])) == 10 - count
     assert len(kept) + len(held_out) == len(people)
 
 
-def test_of_two_people_one_is_held_out_and_one_alone_is_refused():
+def test_of_two_people_one_is_held_out_and_a_single_person_is_refused():
     kept, held_out = person_split(np.array(["Ann", "Bob", "Ann"]))
     assert sorted([len(kept), len(held_out)]) == [1, 2]
     with pytest.raises(DataError, match="3 pictures of one person .Ann."):
@@ -246,7 +246,7 @@ def own_data(folder, people=None):
     return folder / "own.csv", folder
 
 
-def test_who_is_in_a_picture_is_a_column_or_a_rule_or_each_picture_for_itself(tmp_path):
+def test_the_person_is_taken_from_a_column_or_the_name_or_is_the_picture_itself(tmp_path):
     csv_file, folder = own_data(tmp_path)
     assert FacialKeypointsDataset(csv_file, folder).people.tolist() == ["IMG"] * 3
     assert FacialKeypointsDataset(csv_file, folder, person=None).people.tolist() == PHOTOS
@@ -272,23 +272,18 @@ def test_data_carries_a_scheme_that_fits_its_points(tmp_path, drawn):
         FacialKeypointsDataset(csv_file, folder, scheme=IBUG_68)
 
 
-def test_one_person_cannot_be_split():
-    with pytest.raises(DataError, match="3 pictures of one person .IMG.: "):
-        person_split(np.array(["IMG"] * 3))
-
-
-def test_keypoints_data_that_holds_none_is_one_sentence(monkeypatch, tmp_path):
+def test_a_keypoints_data_folder_without_data_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
     with pytest.raises(DataError, match="no training_frames_keypoints.csv"):
         find_data()
 
 
-def test_keypoints_data_points_to_the_data(monkeypatch, drawn):
+def test_keypoints_data_names_the_folder(monkeypatch, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(drawn))
     assert find_data() == DataFolder(drawn, Kind.DRAWN, f"drawn faces in {drawn}")
 
 
-def test_only_the_published_frames_are_called_so(monkeypatch, drawn, tmp_path):
+def test_only_the_published_frames_are_called_published(monkeypatch, drawn, tmp_path):
     own = shutil.copytree(drawn, tmp_path / "own", ignore=shutil.ignore_patterns(MARKER))
     monkeypatch.setenv("KEYPOINTS_DATA", str(own))
     assert find_data() == DataFolder(own, Kind.OWN, f"your own frames in {own}")

@@ -1,4 +1,4 @@
-"""The page: its answers, and in a real Chromium what people see of them."""
+"""The page: what its functions return, and what people see in a real Chromium."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def one_face():
 
 @pytest.fixture
 def files(tmp_path):
-    """A photo, a video, a picture of nobody, files that are neither, and one that is too large."""
+    """A photo, a video, a picture without faces, files that are neither, and one that is too large."""
     import av
 
     Image.open(HOPPER).save(tmp_path / "photo.jpg")
@@ -62,10 +62,10 @@ def files(tmp_path):
     return tmp_path
 
 
-# ---- answers
+# ---- functions
 
 
-def test_a_photo_has_the_picture_and_the_json_of_the_command(files, one_face):
+def test_a_photo_gives_the_picture_and_the_json_of_the_command(files, one_face):
     path, folder = files / "drawn.png", files / "out"
     Image.fromarray(PIXELS).save(path)
     folder.mkdir()
@@ -77,20 +77,20 @@ def test_a_photo_has_the_picture_and_the_json_of_the_command(files, one_face):
     assert f"| 0 | {face.confidence.mean():.0%} | {face.pose.yaw:.0f}° |" in text
 
 
-def test_a_photo_of_nobody_is_shown_as_it_is(files, pipeline):
+def test_a_photo_without_faces_is_shown_as_it_is(files, pipeline):
     drawn, written, text = demo.read_photo(files / "nobody.png", files, pipeline, POINTS)
     assert drawn == files / "nobody.png" and text == "Nobody was found."
     assert json.loads(written.read_text())["faces"] == []
 
 
-def test_a_video_has_a_video_and_a_line_for_each_frame(files, one_face):
+def test_a_video_gives_a_video_and_a_line_per_frame(files, one_face):
     frames, folder = [], files / "out"
     drawn, written, text = demo.read_video(files / "video.mp4", folder, one_face, POINTS, frames.append)
     assert frames == [(number, 5) for number in range(1, 6)] and text.startswith("5 frames read")
     assert drawn.suffix == ".mp4" and len(written.read_text().splitlines()) == 5
 
 
-def test_too_long_videos_and_too_much_work_are_one_sentence(files, one_face, monkeypatch):
+def test_videos_that_are_too_long_or_take_too_long_are_one_sentence(files, one_face, monkeypatch):
     arguments = files / "video.mp4", files / "out", one_face, POINTS, lambda frame: None
     monkeypatch.setattr(demo, "PATIENCE", -1)
     with pytest.raises(DataError, match="video.mp4: takes longer than -1 seconds here"):
@@ -112,7 +112,7 @@ def test_without_gradio_it_is_one_sentence(monkeypatch, capsys):
 # ---- the page
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for another process there")
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be sent Ctrl-C there")
 def test_the_page_is_served_to_this_computer_and_leaves_nothing_behind(tmp_path):
     pytest.importorskip("gradio", reason="Gradio is not installed")
     command = [sys.executable, "-u", "-m", "facial_keypoints.demo", "--no-browser"]
@@ -152,13 +152,13 @@ def visitor(address, tmp_path):
 
 
 def shown(visitor, words):
-    """The picture that is shown, once its name has these words in it."""
+    """The picture on the page, once its file name contains these words."""
     image = visitor.wait_for(f"#picture img[src*='{words}']")
     with urllib.request.urlopen(image.get_attribute("src"), timeout=30) as response:
         return np.asarray(Image.open(response).convert("RGB"))
 
 
-def test_in_a_browser_a_photo_has_keypoints_filters_and_downloads(visitor, files, pipeline, tmp_path):
+def test_in_a_browser_a_photo_gets_keypoints_filters_and_downloads(visitor, files, pipeline, tmp_path):
     visitor.drop(files / "photo.jpg")
     visitor.wait_for("#text", "%")
     photo = read_image(files / "photo.jpg")
@@ -175,7 +175,7 @@ def test_in_a_browser_a_photo_has_keypoints_filters_and_downloads(visitor, files
     assert json.loads(saved.read_text())["faces"] == [face_record(face) for face in faces]
 
 
-def test_in_a_browser_every_other_file_is_told_in_a_sentence(visitor, files):
+def test_in_a_browser_every_other_file_gets_one_sentence(visitor, files):
     visitor.drop(files / "nobody.png")
     visitor.wait_for("#text", "Nobody was found.")
     for name, sentence in (
@@ -195,7 +195,7 @@ def test_in_a_browser_a_video_is_played(visitor, files):
     assert "video_keypoints" in visitor.wait_for("#video video").get_attribute("src")
 
 
-def test_two_users_at_once_see_each_their_own(visitor, address, files):
+def test_two_users_at_once_each_see_their_own_file(visitor, address, files):
     from tools.draw_page import Visitor
 
     with Visitor(address) as other:
@@ -205,7 +205,7 @@ def test_two_users_at_once_see_each_their_own(visitor, address, files):
         other.wait_for("#text", "Nobody was found.")
 
 
-def test_a_face_before_the_camera_is_followed(address, files):
+def test_a_face_in_front_of_the_camera_is_tracked(address, files):
     from tools.draw_page import Visitor
 
     jpeg = cv2.imencode(".jpg", cv2.resize(read_image(HOPPER), (480, 640))[..., ::-1])[1].tobytes()

@@ -13,7 +13,7 @@ def astronaut():
 
 
 class Cascade:
-    """In place of OpenCV's: finds what it is told to, and notes where and how it was asked to look."""
+    """Stands in for OpenCV's: returns the given squares and records the pictures and settings of every call."""
 
     def __init__(self, squares=(), scores=()):
         self.squares, self.scores, self.pictures, self.settings = squares, scores, [], []
@@ -21,7 +21,7 @@ class Cascade:
     def detectMultiScale(self, gray, **settings):  # noqa: N802
         self.pictures.append(gray)
         self.settings.append(settings)
-        return np.array([(0, 0, *gray.shape[::-1])])  # all of the picture
+        return np.array([(0, 0, *gray.shape[::-1])])  # the whole picture
 
     def detectMultiScale3(self, gray, **settings):  # noqa: N802
         self.pictures.append(gray)
@@ -29,7 +29,7 @@ class Cascade:
         return self.squares, None, self.scores
 
 
-def test_a_square_of_haars_becomes_the_box_from_brows_to_chin():
+def test_a_square_of_haar_becomes_the_box_from_brows_to_chin():
     boxes = to_tight_boxes([[10, 20, 100, 100], [0, 0, 1, 1]], CENTRE, SIZE)
     np.testing.assert_allclose(boxes, [[10 + 6.25, 20 + 22.95, 86.1, 83.5], [0.0625, 0.2295, 0.861, 0.835]], atol=1e-4)
     assert boxes.dtype == np.float32 and to_tight_boxes((), CENTRE, SIZE).shape == (0, 4)
@@ -63,14 +63,14 @@ def test_attempts_are_made_in_turn_until_somebody_is_found(monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "smallest", "side"), [((300, 1000), 0.1, 30), ((1000, 400), 0.3, 120), ((90, 90), 0.1, 24)]
 )
-def test_the_smallest_face_is_a_part_of_the_shorter_side(shape, smallest, side, monkeypatch):
+def test_the_smallest_face_is_a_fraction_of_the_shorter_side(shape, smallest, side, monkeypatch):
     cascade = Cascade()
     monkeypatch.setattr(haar, "own_cascade", lambda name: cascade)
     HaarDetector(smallest).squares(np.zeros((*shape, 3), np.uint8))
     assert len(cascade.settings) == 3 and all(settings["minSize"] == (side, side) for settings in cascade.settings)
 
 
-def test_faces_from_6_percent_of_the_shorter_side_on_are_found(astronaut):
+def test_faces_of_at_least_6_percent_of_the_shorter_side_are_found(astronaut):
     small = cv2.resize(astronaut[:256, 80:336], (128, 128), interpolation=cv2.INTER_AREA)  # a face of 60 pixels
     for side, found in ((700, 1), (1300, 0)):
         photo = np.full((side, side + 300, 3), 127, np.uint8)
@@ -112,7 +112,7 @@ def test_the_same_eyes_are_found_where_the_border_cuts_the_box(astronaut):
 
 
 class Found:
-    """In place of OpenCV's detector for YuNet: finds the boxes and scores that it is told to, in every look."""
+    """Stands in for OpenCV's detector for YuNet: finds the given boxes and scores in every look."""
 
     def __init__(self, *faces):
         self.faces, self.sizes, self.pictures = np.array(faces, np.float32).reshape(-1, 5), [], []
@@ -152,7 +152,7 @@ def yunet_with(monkeypatch):
         (1000, 3, (64, 640)),
     ],
 )
-def test_yunet_sees_blue_first_at_640_pixels_at_most_and_64_at_least(height, width, size, yunet_with):
+def test_yunet_gets_bgr_with_sides_of_64_to_640_pixels(height, width, size, yunet_with):
     detector, found = yunet_with((10, 20, 30, 40, 0.9))
     photo = np.full((height, width, 3), (10, 20, 30), np.uint8)
     (box,), (score,) = detector.native_boxes(photo)
@@ -181,18 +181,18 @@ def test_yunet_looks_again_at_large_photos_and_where_nobody_is_found(longest, fa
     assert detector(np.zeros((100, longest, 3), np.uint8))[0].shape == (len(boxes), 4)
 
 
-def test_yunets_boxes_come_best_first_and_overlapping_ones_once(yunet_with):
+def test_yunets_boxes_come_best_first_and_without_overlaps(yunet_with):
     faces = [(0, 0, 100, 100, 0.6), (5, 0, 100, 100, 0.9), (60, 0, 100, 100, 0.7), (300, 0, 50, 50, 0.3)]
-    faces.append((5, 40, 100, 100, 0.65))  # shares 43 % with the second
+    faces.append((5, 40, 100, 100, 0.65))  # an IoU of 43 % with the second
     detector, _ = yunet_with(*faces)
     boxes, scores = detector.native_boxes(np.zeros((400, 600, 3), np.uint8))
-    np.testing.assert_allclose(boxes, [faces[1][:4], faces[2][:4]])  # the third shares 29 % with the second
+    np.testing.assert_allclose(boxes, [faces[1][:4], faces[2][:4]])  # the third has an IoU of 29 % with the second
     np.testing.assert_allclose(scores, [0.9, 0.7])
     detector, _ = yunet_with(*faces, min_score=0.2)
     assert len(detector.native_boxes(np.zeros((400, 600, 3), np.uint8))[0]) == 3
 
 
-def test_a_download_that_never_ends_is_ended(monkeypatch):
+def test_a_download_that_does_not_end_is_stopped(monkeypatch):
     class Endless:
         megabytes = 0
 

@@ -34,7 +34,7 @@ FILES = {TRAINING_CSV: b",0,1\na.jpg,1.0,2.0\n", TEST_CSV: b",0,1\nd.jpg,3.0,4.0
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body` at every address; the attributes say how well it behaves."""
+    """Serves `body` at every address; status, ranges (whether it can resume) and cut (bytes sent) may be changed."""
 
     def __init__(self, body):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -77,7 +77,7 @@ def files_in(folder):
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download_data, "BLOCK", 1000)  # no less than a block is kept of what broke off
+    monkeypatch.setattr(download_data, "BLOCK", 1000)  # a partial download is kept in whole blocks
     servers = []
 
     def start(body):
@@ -105,14 +105,14 @@ def run(tmp_path, capsys):
 
 
 def assert_fails_clean(outcome, tmp_path, *words):
-    """One sentence with `words` on stderr, exit status 1, and not a file or folder left."""
+    """One sentence with `words` on stderr, exit status 1, and no file or folder left behind."""
     assert outcome.code == 1 and outcome.err.count("\n") == 1 and outcome.err.endswith("starts again.\n")
     assert all(word in outcome.err for word in words), outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("top", ["", "data/", "P1_Facial_Keypoints-master/data/"])
-def test_the_published_files_are_laid_out_and_nothing_else_is_taken(top, serve, run, tmp_path):
+def test_the_published_files_are_unpacked_and_nothing_else(top, serve, run, tmp_path):
     junk = {"__MACOSX/" + top + name: b"junk" for name in ("._" + TRAINING_CSV, "training/._a.jpg")}
     junk |= {top + "training/._a.jpg": b"junk", top + ".DS_Store": b"junk", "README.md": b"not asked for"}
     outcome = run(serve(pack({top + name: content for name, content in FILES.items()} | junk)).url)
@@ -120,7 +120,7 @@ def test_the_published_files_are_laid_out_and_nothing_else_is_taken(top, serve, 
     assert files_in(tmp_path) == {f"data/{name}": content for name, content in FILES.items()}
 
 
-def test_complete_data_is_said_in_one_line_and_nothing_is_asked(serve, run, tmp_path):
+def test_complete_data_is_one_line_and_no_request(serve, run, tmp_path):
     server = serve(pack(FILES))
     run(server.url)
     (tmp_path / "data/training/one_of_mine.jpg").write_bytes(png(9))
@@ -129,7 +129,7 @@ def test_complete_data_is_said_in_one_line_and_nothing_is_asked(serve, run, tmp_
     assert "already complete" in outcome.out
 
 
-def test_missing_files_are_fetched_and_those_of_the_user_kept(serve, run, tmp_path):
+def test_missing_files_are_fetched_and_the_users_own_kept(serve, run, tmp_path):
     mine = {"imm_face_db/01-1m.asf": b"mine", "training/one_of_mine.jpg": png(9), "notes.txt": b"mine"}
     broken = {"training/a.jpg": FILES["training/a.jpg"][:-100]}
     for name, content in (mine | broken | {TRAINING_CSV: FILES[TRAINING_CSV].replace(b"\n", b"\r\n")}).items():
@@ -169,7 +169,7 @@ def test_ctrl_c_is_one_sentence_and_the_archive_is_not_fetched_again(serve, run,
     assert run(server.url).code == 0 and server.served == [len(server.body), 1]
 
 
-def test_two_versions_of_a_file_glued_together_are_noticed(serve, run, tmp_path):
+def test_an_archive_that_changed_between_two_attempts_is_noticed(serve, run, tmp_path):
     server = serve(pack(FILES | {"training/a.jpg": png(9)}))
     server.cut = 30_000
     run(server.url)
@@ -179,7 +179,7 @@ def test_two_versions_of_a_file_glued_together_are_noticed(serve, run, tmp_path)
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b""), (503, b""), (200, b"<html>please log in</html>")])
-def test_the_second_source_is_taken_when_the_first_is_of_no_use(status, body, serve, run, tmp_path):
+def test_the_second_source_is_used_when_the_first_fails(status, body, serve, run, tmp_path):
     first, second = serve(body), serve(pack(FILES))
     first.status = status
     assert_fails_clean(run(first.url), tmp_path, "No usable archive: ", "127.0.0.1", "`make run` goes on")
@@ -187,7 +187,7 @@ def test_the_second_source_is_taken_when_the_first_is_of_no_use(status, body, se
     assert files_in(tmp_path) == {f"data/{name}": content for name, content in FILES.items()}
 
 
-def test_no_network_is_noticed_in_seconds(serve, run, tmp_path):
+def test_a_missing_network_is_noticed_within_seconds(serve, run, tmp_path):
     with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as silent:
         closed.bind(("127.0.0.1", 0))
         start = time.monotonic()
@@ -208,11 +208,11 @@ def test_no_network_is_noticed_in_seconds(serve, run, tmp_path):
         (pack({"README": b"no data"}), ("no training_frames_keypoints.csv in it",)),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_an_archive_is_said_and_nothing_of_it_stays(body, words, serve, run, tmp_path):
+def test_a_wrong_archive_is_one_sentence_and_leaves_nothing_behind(body, words, serve, run, tmp_path):
     assert_fails_clean(run(serve(body).url), tmp_path, *words)
 
 
-def test_no_entry_is_written_outside_of_its_folder(serve, run, tmp_path):
+def test_no_entry_is_written_outside_the_folder(serve, run, tmp_path):
     evil = ["../evil.jpg", "training/../../evil.jpg", "/tmp/evil.jpg", "C:/evil.jpg", "training/..\\evil.jpg"]
     linked = {"training": b"/tmp"} | dict.fromkeys(evil, b"evil") | FILES
     assert run(serve(pack(linked, links=["training"])).url).code == 0
@@ -220,7 +220,7 @@ def test_no_entry_is_written_outside_of_its_folder(serve, run, tmp_path):
     assert not (tmp_path / "data/training").is_symlink()
 
 
-def test_too_small_a_disk_is_noticed_before_the_download(serve, run, tmp_path, monkeypatch):
+def test_a_full_disk_is_noticed_before_the_download(serve, run, tmp_path, monkeypatch):
     server = serve(pack(FILES))
     disk = SimpleNamespace(free=2 * len(server.body) - 1)
     monkeypatch.setattr(download_data.shutil, "disk_usage", lambda path: disk)

@@ -1,4 +1,4 @@
-"""Drawn faces: the pixels are where the keypoints say, and the files are laid out as the course data."""
+"""Drawn faces: pixels and keypoints agree, and the files have the layout of the course data."""
 
 import csv
 import re
@@ -21,7 +21,7 @@ GRAY = (0.299, 0.587, 0.114)
 
 
 def frontal(seed: int, **changes):
-    """Somebody without glasses or beard, looking straight into a bright camera."""
+    """A brightly lit person without glasses or beard who looks straight into the camera."""
     rng = np.random.default_rng(seed)
     person = replace(draw_person(rng), glasses=None, beard=0.0, moustache=0.0)
     one = np.ones(3, np.float32)
@@ -38,13 +38,13 @@ def inside(polygon, shape) -> np.ndarray:
 
 
 def profiles(gray, points, normals, reach) -> np.ndarray:
-    """Gray values along each normal, one row a point, from -reach to reach pixels."""
+    """Gray values along each normal, a row for each point, from -reach to reach pixels."""
     steps = np.arange(-reach, reach + 0.5, 0.5)
     where = (points[:, None] + steps[None, :, None] * normals[:, None]).astype(np.float32)
     return cv2.remap(gray, where[..., 0], where[..., 1], cv2.INTER_LINEAR)
 
 
-def test_image_and_keypoints_have_the_promised_types():
+def test_image_and_keypoints_have_the_documented_types():
     image, keypoints = draw_face(3, size=150)
     assert image.shape == (150, 150, 3) and image.dtype == np.uint8
     assert keypoints.shape == (68, 2) and keypoints.dtype == np.float32
@@ -56,7 +56,7 @@ def test_one_seed_gives_one_picture_and_another_seed_another():
     assert np.abs(image.astype(int) - other).mean() > 10 and np.abs(keypoints - moved).mean() > 2
 
 
-def test_keypoints_lie_in_the_frame_and_fill_their_share():
+def test_keypoints_lie_in_the_frame_and_faces_vary_in_size():
     widths = []
     for seed in range(30):
         _, keypoints = draw_face(seed, 120)
@@ -66,7 +66,7 @@ def test_keypoints_lie_in_the_frame_and_fill_their_share():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_points_of_a_frontal_face_are_ordered_as_the_scheme_demands(seed):
+def test_points_of_a_frontal_face_are_in_the_order_of_the_scheme(seed):
     _, p = frontal(seed)
     assert p[19, 1] < p[37, 1] < p[41, 1] < p[30, 1] < p[33, 1] < p[51, 1] < p[57, 1] < p[8, 1]
     assert (IBUG_68.swap_sides(p)[:8, 0] > p[:8, 0]).all()
@@ -117,7 +117,7 @@ def test_the_strongest_edge_beside_the_chin_is_at_the_outline_points():
     assert abs(np.median(offsets)) < 0.8 and np.median(np.abs(offsets)) < 1.2
 
 
-def test_skin_fills_the_outline_and_ends_at_it():
+def test_skin_ends_at_the_outline():
     for seed in range(8):
         image, keypoints = frontal(seed)
         centre = keypoints[30]
@@ -157,7 +157,7 @@ def read_rows(csv_file):
         return list(csv.reader(file))
 
 
-def test_files_read_back_as_the_course_data_does(dataset):
+def test_files_have_the_format_of_the_course_data(dataset):
     for split, count in (("training", 9), ("test", 6)):
         header, *rows = read_rows(dataset / f"{split}_frames_keypoints.csv")
         assert header == ["", *map(str, range(136))] and len(rows) == count
@@ -172,17 +172,17 @@ def test_files_read_back_as_the_course_data_does(dataset):
             assert (points > 0).all() and (points < image.size).all()
 
 
-def test_nobody_is_in_both_splits(dataset):
+def test_no_person_is_in_both_splits(dataset):
     people = [{name[:-7] for name, *_ in read_rows(dataset / f"{split}_frames_keypoints.csv")[1:]}
               for split in ("training", "test")]  # fmt: skip
     assert [len(names) for names in people] == [3, 2] and not people[0] & people[1]
 
 
-def test_names_are_never_given_twice():
+def test_every_person_has_a_different_name():
     assert len({synthetic_faces.person_name(number) for number in range(2000)}) == 2000
 
 
-def test_a_second_call_costs_nothing_and_other_parameters_replace(tmp_path, monkeypatch):
+def test_a_second_call_draws_nothing_and_other_parameters_replace_the_data(tmp_path, monkeypatch):
     root = write_dataset(tmp_path / "data", 2, 1)
     with monkeypatch.context() as patch:
         patch.setattr(synthetic_faces, "draw_frame", None)  # drawing again would fail
@@ -220,7 +220,7 @@ def write(folder):
     (folder / "face.png").write_text(wanted)
 
 folder = write_once(root, wanted, write).stat().st_ino
-for _ in range(100):  # all the time until the slower one is done
+for _ in range(100):  # until the slower one is done
     assert (root / "face.png").read_text() == wanted and root.stat().st_ino == folder
     time.sleep(0.01)
 """
@@ -234,7 +234,7 @@ def test_two_processes_at_once_share_the_data_set_of_the_first(before, tmp_path)
     asked = [[sys.executable, "-c", SLOW_WRITER, root, seconds, "new"] for seconds in ("0", "0.4")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
     writers = [subprocess.Popen(command, **pipes) for command in asked]
-    assert [writer.stdout.readline() for writer in writers] == ["begins\n"] * 2  # neither has seen the other's
+    assert [writer.stdout.readline() for writer in writers] == ["begins\n"] * 2  # both before either has finished
     for writer in writers:
         writer.stdin.write("\n")
         writer.stdin.flush()

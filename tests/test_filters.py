@@ -1,4 +1,4 @@
-"""Filters against Pillow (blending), linear least squares (similarity), projections made by hand (pose)."""
+"""Filters against Pillow (blending), linear least squares (similarity) and projections of the mean head."""
 
 import cv2
 import draw_artwork
@@ -32,7 +32,7 @@ def shift(x, y):
 
 
 def turned(angle, scale, x, y):
-    """Clockwise in the picture by an angle in degrees."""
+    """The matrix of a clockwise rotation in the picture, in degrees, then a shift."""
     cos, sin = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
     return np.array([(cos, -sin, x), (sin, cos, y)])
 
@@ -62,7 +62,7 @@ def flat(x, y, width, height, depth=5.0):
 
 
 def laid(photo, artwork, surface, finer=1, hidden_from=np.inf):
-    """The photo with artwork RGBA over it, drawn as filters draw it."""
+    """The photo with RGBA artwork over it, drawn as the filters do."""
     layer, result = artwork.astype(np.float32) / [1, 1, 1, 255], photo.copy()
     layer[..., :3] *= layer[..., 3:]
     view = render.View(0, 0, photo.shape[1::-1], finer)
@@ -76,7 +76,7 @@ def test_artwork_on_a_flat_surface_equals_pillow(photo, artwork):
     expected = Image.fromarray(photo).convert("RGBA")
     expected.alpha_composite(Image.fromarray(artwork), (31, 17))
     difference = laid(photo, artwork, flat(31, 17, 60, 40)).astype(int) - np.array(expected)[..., :3]
-    inside = difference[19:55, 33:89]  # OpenCV draws the rim half a pixel wider
+    inside = difference[19:55, 33:89]  # at the rim OpenCV draws half a pixel more
     assert np.abs(inside).max() <= 4
     difference[16:58, 30:92] = 0
     assert not difference.any()
@@ -84,7 +84,7 @@ def test_artwork_on_a_flat_surface_equals_pillow(photo, artwork):
 
 @pytest.mark.parametrize("finer", [1, 2])
 @pytest.mark.parametrize("scale", [0.2, 0.7, 1, 3])
-def test_the_colour_of_clear_pixels_makes_no_fringe(scale, finer):
+def test_the_colour_of_transparent_pixels_makes_no_fringe(scale, finer):
     white = np.full((200, 200, 3), 255, np.uint8)
     artwork = np.zeros((50, 50, 4), np.uint8)  # transparent black around opaque white
     artwork[10:40, 10:40] = 255
@@ -98,7 +98,7 @@ def test_large_artwork_on_a_small_face_does_not_alias():
     assert np.abs(result[25:50, 25:50].astype(int) - 127.5).max() < 4
 
 
-def test_what_is_behind_the_head_is_hidden_with_a_soft_edge(photo, artwork):
+def test_parts_behind_the_head_are_hidden_with_a_soft_edge(photo, artwork):
     artwork[...] = 255
     surface = flat(30, 30, 60, 40)
     surface[..., 2] += np.linspace(-1, 1, 7)  # turned: its right half is farther away
@@ -108,8 +108,8 @@ def test_what_is_behind_the_head_is_hidden_with_a_soft_edge(photo, artwork):
     assert laid(photo, artwork, surface, 2, hidden_from=9.0)[35:65, 33:87].min() == 255
 
 
-def test_of_a_surface_the_nearest_part_is_seen(photo):
-    """A roll, seen from the side of its seam: its front is white, its back black."""
+def test_the_nearest_part_of_a_surface_is_seen(photo):
+    """A cylinder whose front is white and whose back, with the seam, is black."""
     around = np.linspace(0, 2 * np.pi, 33)
     x, z = 80 + 40 * np.sin(around), 5 + np.cos(around)
     roll = np.stack([np.stack([x, np.full_like(x, y), z], axis=1) for y in (20, 100)])
@@ -139,7 +139,7 @@ def test_lenses_are_tinted_glass_in_a_solid_frame():
     assert alpha[70, 300] == 255 and alpha[0, 0] == 0
 
 
-def test_artwork_of_any_path_becomes_rgba(tmp_path, artwork):
+def test_artwork_from_any_path_becomes_rgba(tmp_path, artwork):
     Image.fromarray(artwork).save(tmp_path / "mine.png")
     np.testing.assert_array_equal(filters.load_artwork(tmp_path / "mine.png"), artwork)
     Image.fromarray(artwork[..., [0, 3]], "LA").save(tmp_path / "gray.png")
@@ -176,7 +176,7 @@ def test_similarity_equals_linear_least_squares_and_never_mirrors():
 
 @pytest.mark.parametrize("angle, scale", [(0, 100), (35, 60), (-120, 145), (180, 30)])
 @pytest.mark.parametrize("name", wearables.ANCHORS)
-def test_anchors_land_on_the_face_however_it_is_tilted(name, angle, scale):
+def test_anchors_land_on_their_keypoints_at_any_tilt(name, angle, scale):
     keypoints = face(angle, scale, 250, 260)
     points, matrix = wearables.face_points(keypoints), wearables.placement(keypoints, name)
     for anchor, place in wearables.ANCHORS[name].items():
@@ -185,7 +185,7 @@ def test_anchors_land_on_the_face_however_it_is_tilted(name, angle, scale):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_everything_is_symmetric_about_the_middle_of_the_head(name):
+def test_every_filter_is_symmetric(name):
     places = np.concatenate([surface.reshape(-1, 3) for _, surface in wearables.wearable(name).parts])
     mirrored = places * [-1, 1, 1]
     nearest = np.linalg.norm(places[:, None] - mirrored[None], axis=2).min(axis=1)
@@ -200,7 +200,7 @@ def turn(yaw):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_filters_turn_with_the_head(name):
-    """Turned to the right and to the left it covers mirrored places, and from the front others."""
+    """Heads turned right and left are covered in mirrored places; a frontal head in others."""
     gray = np.full((400, 401, 3), 128, np.uint8)
     right, left, ahead = ((filters.wear(gray, turn(yaw), name) != gray).any(2) for yaw in (45, -45, 0))
     assert (right[:, ::-1] & left).sum() > 0.95 * (right[:, ::-1] | left).sum()
@@ -247,7 +247,7 @@ def test_large_faces_are_drawn_in_bands_without_seams(monkeypatch):
     assert off.mean() < 0.05 and (off > 10).mean() < 0.001
 
 
-def test_wear_puts_the_pictures_where_they_belong():
+def test_filters_are_drawn_where_they_belong():
     gray = np.full((400, 400, 3), 128, np.uint8)
     changed = {name: (filters.wear(gray, face(y=230), name) != gray).any(2) for name in NAMES}
     middle = {name: centroid(mask.astype(float)) for name, mask in changed.items()}
@@ -258,7 +258,7 @@ def test_wear_puts_the_pictures_where_they_belong():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_several_faces_are_worn_one_after_the_other_and_none_is_fine(photo, name):
+def test_several_faces_get_the_filter_one_after_another_and_none_is_fine(photo, name):
     faces = np.stack([face(10, 30, 40, 60), face(-20, 20, 120, 70), face(0, 50, -500, -500)])
     one_by_one = photo
     for keypoints in faces:
@@ -288,12 +288,12 @@ def test_a_hat_above_the_picture_border_is_cut_off(photo):
         (np.full((68, 2), np.nan), "hat", "finite"),
     ],
 )
-def test_wear_refuses_what_it_cannot_place(photo, keypoints, name, message):
+def test_wear_refuses_unknown_names_and_wrong_keypoints(photo, keypoints, name, message):
     with pytest.raises(ValueError, match=message):
         filters.wear(photo, keypoints, name)
 
 
-def test_photos_of_every_kind_are_taken(photo, tmp_path):
+def test_every_kind_of_photo_is_accepted(photo, tmp_path):
     gray = photo[..., 0]
     expected = filters.wear(np.repeat(gray[..., None], 3, axis=2), face(0, 30, 80, 60), "hat")
     Image.fromarray(gray).save(tmp_path / "photo.png")
@@ -304,7 +304,7 @@ def test_photos_of_every_kind_are_taken(photo, tmp_path):
     np.testing.assert_array_equal(drawing.draw_axes(rgba, pose), drawing.draw_axes(photo, pose))
 
 
-def test_keypoints_all_in_one_spot_leave_the_photo(photo):
+def test_keypoints_in_one_spot_leave_the_photo_as_it_is(photo):
     for name in NAMES:
         np.testing.assert_array_equal(filters.wear(photo, np.full((68, 2), 50.0), name), photo)
 
@@ -329,7 +329,7 @@ def test_eye_openness_equals_numbers_worked_by_hand():
     assert eye_openness(eyes(OPEN, OPEN * 0)) == pytest.approx((0.5, 0.0))
 
 
-def test_the_mean_face_has_open_eyes_and_lids_brought_together_are_closed():
+def test_the_mean_face_has_open_eyes_and_closed_ones_when_its_lids_meet():
     keypoints = face()
     assert min(eye_openness(keypoints)) > EYES_CLOSED_BELOW
     for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
@@ -343,7 +343,7 @@ def test_mouth_openness_equals_numbers_worked_by_hand():
     assert mouth_openness(lips) == pytest.approx(8 / 3 / 8)
     assert mouth_openness(moved(lips, turned(70, 3, 40, 9))) == pytest.approx(8 / 3 / 8)
     assert mouth_openness(np.zeros((68, 2))) == 0
-    assert mouth_openness(face()) > MOUTH_OPEN_ABOVE  # the mean of open and closed mouths
+    assert mouth_openness(face()) > MOUTH_OPEN_ABOVE  # it is the mean of open and closed mouths
     closed = face()
     closed[[61, 62, 63]] = closed[[67, 66, 65]]
     assert mouth_openness(closed) == 0

@@ -1,4 +1,4 @@
-"""A small size of `python -m tools.fuzz`, and that it would notice faults."""
+"""`python -m tools.fuzz` in a small size, and tests that it notices faults."""
 
 import os
 
@@ -20,7 +20,7 @@ def pipeline():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("check", range(len(fuzz.CHECKS)))
-def test_damaged_and_odd_inputs_are_answered_or_refused_in_a_sentence(check, pipeline):
+def test_damaged_and_odd_inputs_give_a_result_or_one_sentence(check, pipeline):
     times = {fuzz.check_command: 5, fuzz.check_video: 12}.get(fuzz.CHECKS[check], 30)
     for number in range(check, times * len(fuzz.CHECKS), len(fuzz.CHECKS)):
         assert fuzz.fault_of(number, pipeline) is None, f"python -m tools.fuzz --only {number}"
@@ -52,10 +52,10 @@ def test_a_crash_is_a_fault_and_the_inputs_after_it_are_checked_too(monkeypatch)
     assert faults == {0: None, 1: None, 2: "it crashed", 3: None}
 
 
-# ---- what it found
+# ---- faults that it has found
 
 
-def test_a_file_that_would_wait_for_a_writer_or_run_a_program_is_refused(tmp_path):
+def test_pipes_and_postscript_are_refused(tmp_path):
     with pytest.raises(DataError, match="not a file$"):
         read_image(tmp_path)
     if hasattr(os, "mkfifo"):
@@ -81,7 +81,7 @@ def test_whatever_a_decoder_raises_is_one_sentence(error, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("picture", [[[1], [1, 2]], Image.new("L", (0, 7)), None, "\0", "x" * 5000, {}])
-def test_what_is_no_picture_is_one_sentence(picture, pipeline):
+def test_something_that_is_not_a_picture_is_one_sentence(picture, pipeline):
     with pytest.raises(DataError):
         as_rgb(picture)
 
@@ -89,18 +89,18 @@ def test_what_is_no_picture_is_one_sentence(picture, pipeline):
 @pytest.mark.parametrize(
     "boxes", ["box", {}, [[1, 2, 3]], [[0, 0, 1e-30, 1]], [[1e30, 0, 9, 9]], [[0, np.nan, 9, 9]], [[[1], [1, 2]]]]
 )
-def test_what_is_no_box_is_one_sentence(boxes, pipeline):
+def test_something_that_is_not_a_box_is_one_sentence(boxes, pipeline):
     with pytest.raises(DataError, match="a box must be x, y, w, h"):
         pipeline.keypoints(fuzz.PIXELS, boxes)
 
 
 @pytest.mark.parametrize("scores", [None, [], [[1.0]], [1.0, 1.0]])
-def test_scores_of_another_number_are_one_sentence(scores, pipeline):
+def test_a_wrong_number_of_scores_is_one_sentence(scores, pipeline):
     with pytest.raises(DataError, match="for 1 boxes: expected one for each"):
         pipeline.faces(fuzz.PIXELS, fuzz.FACE_BOX, scores)
 
 
-def test_keypoints_far_outside_are_drawn_as_far_as_they_are_inside():
+def test_keypoints_and_boxes_far_outside_the_picture_can_be_drawn():
     points = fuzz.KEYPOINTS.copy()
     near = draw_keypoints(fuzz.PIXELS, points)
     points[60] = 1e30, -1e30

@@ -21,7 +21,7 @@ from facial_keypoints.geometry import (
 
 @pytest.fixture
 def photo():
-    """A soft picture, 90 x 120, different everywhere and in every channel."""
+    """A smooth picture, 90 x 120, that differs from place to place and from channel to channel."""
     y, x = np.mgrid[:90, :120]
     return np.rint(128 + 120 * np.sin(np.dstack([x / 17, y / 13, (x + y) / 23]))).astype(np.uint8)
 
@@ -47,7 +47,7 @@ def test_points_keep_their_shape_and_become_float32():
 
 
 def test_a_crop_of_the_whole_picture_is_what_resize_matrix_says():
-    """The box whose edges are a square picture's, which lie half a pixel outside of its outer pixels' centres."""
+    """The edges of a picture lie half a pixel outside the centres of its outer pixels."""
     matrix = crop_matrix((-0.5, -0.5, 80, 80), size=120, margin=0.0)
     np.testing.assert_allclose(matrix, resize_matrix((80, 80), (120, 120)), atol=1e-12)
 
@@ -69,8 +69,8 @@ def test_quarter_turns_move_points_as_numpy_turns_the_picture(turns, photo):
 
 
 @pytest.mark.parametrize("size", [(240, 270), (119, 89), (60, 30), (400, 45), (80, 200)])
-def test_resizing_moves_a_soft_edge_as_the_matrix_says(size):
-    """A ramp holds its own coordinates: after resizing, pixel x shows the place in the old picture that it is from."""
+def test_resizing_agrees_with_its_matrix(size):
+    """The values of the picture are its coordinates, so each resized pixel shows where it is from."""
     x, y = np.meshgrid(np.arange(120, dtype=np.float32), np.arange(90, dtype=np.float32))
     small = resize(np.dstack([x, y, x]), size)
     assert small.shape == (size[1], size[0], 3)
@@ -88,7 +88,7 @@ def test_shrinking_averages_and_enlarging_interpolates(photo):
 
 
 @pytest.mark.parametrize("scale", [0.51, 0.8, 1.3])
-def test_a_warp_that_hardly_shrinks_is_opencvs_with_the_edge_repeated(scale, photo):
+def test_a_warp_that_hardly_shrinks_is_opencvs_with_a_replicated_border(scale, photo):
     matrix = similarity_matrix(30, scale, (4, 5), (80, 80))
     expected = cv2.warpAffine(photo, matrix, (80, 70), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     np.testing.assert_array_equal(warp(photo, matrix, (80, 70)), expected)
@@ -96,8 +96,8 @@ def test_a_warp_that_hardly_shrinks_is_opencvs_with_the_edge_repeated(scale, pho
 
 @pytest.mark.parametrize("side", [14, 19, 31])
 @pytest.mark.parametrize("box", [(30, 20, 40, 44), (-30, -20, 60, 60), (80, 60, 80, 60), (0, 0, 120, 90)])
-def test_a_warp_that_shrinks_shows_the_mean_of_what_each_pixel_covers(side, box, photo):
-    """Against a picture that is enlarged first, sampled densely and averaged, but at its border."""
+def test_a_warp_that_shrinks_averages_what_each_pixel_covers(side, box, photo):
+    """Compared, away from the border, with a dense sampling that is averaged."""
     times, matrix = 16, crop_matrix(box, side, 0.1)
     fine = crop_matrix(box, side * times, 0.1)
 
@@ -111,7 +111,7 @@ def test_a_warp_that_shrinks_shows_the_mean_of_what_each_pixel_covers(side, box,
     assert inside.any() and off.mean() < 3 and off.max() < 10, (off.mean(), off.max())
 
 
-def test_the_end_of_a_photo_too_long_for_opencv_is_shown_as_it_is():
+def test_the_end_of_a_photo_that_is_too_long_for_opencv_is_warped_correctly():
     photo = np.random.default_rng(0).integers(0, 256, (10, LONGEST_SIDE + 1, 3), dtype=np.uint8)
     shown = warp(photo, np.array([[1.0, 0, 9 - LONGEST_SIDE], [0, 1, 0]]), (10, 10))
     np.testing.assert_array_equal(shown, photo[:, -10:])
@@ -128,7 +128,7 @@ def test_a_similarity_is_the_least_squares_solution():
 
 
 @pytest.mark.parametrize("x, y", [(900, 100), (-2000, 100), (100, 900), (100, -2000)])
-def test_a_crop_beside_the_photo_shows_its_nearest_edge(x, y):
+def test_a_crop_outside_the_photo_shows_its_nearest_edge(x, y):
     photo = np.zeros((300, 400, 3), np.uint8)
     photo[:, -1], photo[:, 0], photo[-1], photo[0] = 200, 150, 100, 50
     crop = warp(photo, crop_matrix((x, y, 1000, 1000), 20, 0.0), (20, 20))
@@ -136,7 +136,7 @@ def test_a_crop_beside_the_photo_shows_its_nearest_edge(x, y):
     assert np.abs(crop.astype(int) - edge[150]).mean() < 20 and np.abs(crop[8, 8].astype(int) - edge[150]).max() <= 2
 
 
-def test_a_photo_that_is_thinner_than_a_pixel_of_the_crop_is_warped():
+def test_a_photo_that_is_thinner_than_a_pixel_of_the_crop_can_be_warped():
     thin = np.full((300, 3, 3), 70, np.uint8)
     for photo in (thin, np.ascontiguousarray(thin.transpose(1, 0, 2))):
         assert (warp(photo, crop_matrix((0, 0, 300, 300), 20, 0.0), (20, 20)) == 70).all()

@@ -84,7 +84,7 @@ def line_of(path, text):
     return next(n for n, line in enumerate(path.read_text().splitlines(), start=1) if text in line)
 
 
-def test_faces_are_read_as_worked_out_by_hand(folder):
+def test_faces_are_read_as_computed_by_hand(folder):
     faces = IbugFaces(folder / "train.xml")
     assert len(faces) == 4
     sample = faces[0]
@@ -95,14 +95,14 @@ def test_faces_are_read_as_worked_out_by_hand(folder):
     np.testing.assert_array_equal(faces[3]["box"], [-2, 5, 12, 10])  # the second face of one photo
 
 
-def test_mirrored_entries_are_known_and_have_mirrored_points(folder):
+def test_mirrored_entries_are_recognised_and_have_mirrored_points(folder):
     faces = IbugFaces(folder / "train.xml")
     np.testing.assert_array_equal(faces.mirrored, [False, True, False, False])
     expected = IBUG_68.swap_sides(faces[0]["keypoints"]) * [-1, 1] + [119, 0]
     np.testing.assert_array_equal(faces[1]["keypoints"], expected)
 
 
-def test_labels_are_moved_left_by_a_pixel_and_right_in_mirrored_copies_and_y_stays(folder):
+def test_labels_move_left_by_a_pixel_or_right_in_mirrored_copies_and_y_stays(folder):
     published = IbugFaces(folder / "train.xml")
     faces = centre_labels(published)
     np.testing.assert_allclose(faces[0]["keypoints"][[0, 67]], [[19, 30], [86, 63.5]], atol=1e-4)
@@ -143,7 +143,7 @@ def archive(folder, names):
     return IbugFaces(folder / "t.xml")
 
 
-def test_photos_of_300_w_are_held_out_by_their_names_whatever_else_is_there(tmp_path):
+def test_photos_of_300_w_are_held_out_by_name_whichever_others_there_are(tmp_path):
     held_out = sorted(held_out_photos() - set().union(*twins()))
     assert len(held_out) > 300
     ours = [f"helen/trainset/{name}{copy}.jpg" for name in held_out[:5] for copy in ("_1", "_1_mirror", "_2")]
@@ -153,7 +153,7 @@ def test_photos_of_300_w_are_held_out_by_their_names_whatever_else_is_there(tmp_
     assert len(seen) == 21 and not set(seen.photos) & held_out_photos()
 
 
-def test_a_photo_that_is_learned_from_is_not_measured_under_another_name(tmp_path):
+def test_a_training_photo_is_not_tested_on_under_another_name(tmp_path):
     names = sorted(held_out_photos() | set().union(*twins()))
     seen, test = split_photos(archive(tmp_path, [f"{name}.jpg" for name in names]))
     assert set(seen.photos) == set(names) - held_out_photos()
@@ -192,7 +192,7 @@ def test_a_bad_entry_is_one_sentence_with_file_and_line(folder, old, new, where,
     assert "\n" not in str(error.value)
 
 
-def test_a_picture_without_a_box_and_a_mixed_file_are_errors(folder):
+def test_a_picture_without_a_box_and_a_file_with_some_points_missing_are_errors(folder):
     body = picture("afw/134212_1.jpg", FACE) + picture("lfpw/trainset/image_0001.jpg", (*FACE[:4], ""))
     (folder / "mixed.xml").write_text(f"{HEAD}{body}</images></dataset>")
     with pytest.raises(DataError, match=r"mixed.xml: line 81: some boxes have parts"):
@@ -213,7 +213,7 @@ def test_a_missing_picture_is_named_with_its_line(folder):
         IbugFaces(folder / "train.xml")
 
 
-def test_cuts_hold_the_same_face_in_their_own_pixels(folder):
+def test_cut_outs_have_their_keypoints_in_their_own_pixels(folder):
     faces = IbugFaces(folder / "train.xml")
     cuts = FaceCuts(faces.subset([2, 0]), size=100, margin=0.5)
     sample = cuts[1]
@@ -227,7 +227,7 @@ def test_cuts_hold_the_same_face_in_their_own_pixels(folder):
     assert list(cuts.photos) == ["77", "134212"]
 
 
-def test_training_makes_its_own_mirror_images_and_boxes(folder):
+def test_published_mirror_images_and_boxes_are_not_used_in_training(folder):
     faces = IbugFaces(folder / "train.xml")
     cuts = training_faces(faces)
     assert list(cuts.names) == ["afw/134212_1.jpg", "helen/trainset/77_1.jpg", "helen/trainset/77_1.jpg"]
@@ -235,7 +235,7 @@ def test_training_makes_its_own_mirror_images_and_boxes(folder):
     np.testing.assert_array_equal(cuts.photo_keypoints, faces.keypoints[[0, 2, 3]])
 
 
-def test_cuts_wait_for_no_photos_and_keep_the_shift_of_their_labels(folder, monkeypatch):
+def test_decoded_photos_do_not_pile_up_and_the_label_shift_is_kept(folder, monkeypatch):
     waiting, most = [], []
 
     def decoded(faces, index):
@@ -270,7 +270,7 @@ def test_drawn_faces_are_read_back_and_grouped_by_person(drawn):
     np.testing.assert_allclose(np.ptp(faces[0]["keypoints"], axis=0), [w, h], atol=1e-3)
 
 
-def test_without_the_folder_drawn_faces_take_its_place_and_say_so(monkeypatch, tmp_path, drawn):
+def test_without_the_folder_drawn_faces_are_used_and_a_line_says_so(monkeypatch, tmp_path, drawn):
     monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
     monkeypatch.setattr("data_sets.ibug_300w.write_dataset", lambda folder: drawn)
     faces, about = load_ibug()
@@ -297,7 +297,7 @@ def test_the_submission_counts_x_and_y_of_every_point_from_0(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 67, 2)), np.zeros((68, 2)), np.full((1, 68, 2), np.nan)])
-def test_a_submission_of_anything_else_is_refused(tmp_path, bad):
+def test_a_submission_of_other_shapes_or_nan_is_refused(tmp_path, bad):
     with pytest.raises(DataError, match=r"out.csv: keypoints of shape .* expected finite numbers, \(N, 68, 2\)"):
         write_submission(tmp_path / "out.csv", bad)
     assert not (tmp_path / "out.csv").exists()

@@ -48,7 +48,7 @@ COUNT_LINE = HEAD.split("\n").index("58") + 1
 
 
 def asf_text(name, user=""):
-    """The published format, with point i at (i / 100 + 0.1, 0.9 - i / 80): numbers that can be worked by hand."""
+    """A file in the published format, with point i at (i / 100 + 0.1, 0.9 - i / 80)."""
     points = "".join(
         f"0 \t4 \t{i / 100 + 0.1:.8f} \t{0.9 - i / 80:.8f} \t{i} \t{max(i - 1, 0)} \t{i + 1}{user}\n"
         for i in range(58)
@@ -88,7 +88,7 @@ def test_keypoints_are_relative_coordinates_times_width_and_height(folder):
     assert first["keypoints"].shape == (58, 2) and first["keypoints"].dtype == np.float32
 
 
-def test_gray_photos_come_out_as_rgb_like_the_others(folder):
+def test_gray_photos_are_read_as_rgb_like_the_others(folder):
     colour, gray = ImmFaces(folder)[0]["image"], ImmFaces(folder)[1]["image"]
     assert colour.shape == (480, 640, 3) and gray.shape == (240, 320, 3)
     assert colour.dtype == gray.dtype == np.uint8 and (gray == 90).all()
@@ -100,7 +100,7 @@ def test_people_and_views_are_read_from_the_names_and_follow_a_subset(folder):
     assert dataset.subset(dataset.people > 1).people.tolist() == [7]
 
 
-def test_resized_photos_are_kept_and_their_points_move_along(folder):
+def test_resized_photos_stay_in_memory_and_their_points_are_scaled_too(folder):
     dataset = ImmFaces(folder)
     small = dataset.resized((60, 80))
     (folder / "01-1m.jpg").unlink()
@@ -168,7 +168,7 @@ def test_every_point_is_in_one_contour_and_one_part_and_the_eye_corners_swap():
 
 
 def test_the_mirror_table_agrees_with_that_of_the_68_points():
-    """Two ways round: mirror in the 68-point scheme and convert, or convert and mirror."""
+    """Mirroring in the 68-point scheme and converting equals converting and mirroring."""
     face = FACE_3D[:, :2] * [1.3, 0.9] + FACE_3D[:, 1:2]  # sheared, so that left and right differ
     np.testing.assert_allclose(to_58(IBUG_68.swap_sides(face)), IMM_58.swap_sides(to_58(face)), atol=1e-12)
     assert len(FROM_68) == 58
@@ -194,7 +194,7 @@ def test_drawn_faces_have_the_published_layout(faces):
     assert (faces.keypoints[:, 6, 1] > faces.keypoints[:, NOSE_TIP, 1]).all(), "the chin is below the nose"
 
 
-def test_drawn_faces_are_written_once_and_never_over_something_else(faces, tmp_path):
+def test_drawn_faces_are_written_once_and_never_over_other_files(faces, tmp_path):
     before = (faces.root_dir / faces.names[0]).stat().st_mtime_ns
     write_drawn(faces.root_dir, people=4, views=2, size=(120, 160))
     assert (faces.root_dir / faces.names[0]).stat().st_mtime_ns == before
@@ -204,7 +204,7 @@ def test_drawn_faces_are_written_once_and_never_over_something_else(faces, tmp_p
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_points_survive_a_file(tmp_path):
+def test_points_written_to_a_file_are_read_back(tmp_path):
     points = np.random.default_rng(0).random((58, 2))
     write_asf(tmp_path / "01-1m.asf", points)
     np.testing.assert_allclose(read_asf(tmp_path / "01-1m.asf"), points, atol=1e-7)
@@ -228,12 +228,12 @@ def test_the_real_folder_comes_first(folder, monkeypatch):
         (FullFaceNet(9), (180, 240), 58, 1312 + 41504 + 165952 + 663680 + 2654464 + 8961 * 256 + 257 * 116),
     ],
 )
-def test_the_nets_of_the_coursework_have_its_shapes_and_parameters(net, size, points, parameters):
+def test_the_coursework_networks_have_the_right_shapes_and_parameters(net, size, points, parameters):
     assert count_parameters(net) == parameters
     assert net(torch.rand(2, 1, *size)).shape == (2, points, 2)
 
 
-def test_the_nets_see_gray_from_minus_a_half_to_a_half():
+def test_the_first_layer_gets_gray_between_minus_and_plus_a_half():
     net = NoseNet()
     seen = []
     net.convs[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -247,12 +247,12 @@ def test_soft_argmax_finds_a_peak_at_the_middle_of_its_cell():
     torch.testing.assert_close(soft_argmax(maps)[0], torch.tensor([[2.5 / 8, 1.5 / 6], [0.5 / 8, 5.5 / 6]]))
 
 
-def test_the_heatmap_net_takes_any_size_and_answers_inside_the_picture():
+def test_the_heatmap_net_takes_any_size_and_predicts_inside_the_picture():
     points = HeatmapNet(58)(torch.rand(2, 1, 90, 124))
     assert points.shape == (2, 58, 2) and 0 < points.min() and points.max() < 1
 
 
-def test_a_heatmap_net_learns_four_faces(faces):
+def test_a_heatmap_net_can_overfit_four_faces(faces):
     size = (48, 64)
     to_input = Compose([relative_to_image(size), ToTensor()])
     four = faces.resized(size).subset(range(0, 8, 2)).with_transform(to_input)
@@ -263,7 +263,7 @@ def test_a_heatmap_net_learns_four_faces(faces):
     assert np.abs(predicted - true).mean() < 0.015
 
 
-def test_one_point_is_trained_without_eye_corners_and_prints_now_and_then(faces, capsys):
+def test_one_point_is_trained_without_an_nme_and_prints_every_third_epoch(faces, capsys):
     size = (60, 80)
     nose = faces.only([NOSE_TIP]).resized(size).with_transform(Compose([relative_to_image(size), ToTensor()]))
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The library as people install it, and what it promises them."""
+"""The library as it is installed, and what its documentation promises."""
 
 import ast
 import io
@@ -45,7 +45,7 @@ def hopper():
 
 @pytest.fixture(scope="module")
 def photos(hopper):
-    """Two portraits, nobody, and one of them beside its mirror image."""
+    """Two portraits, a picture without a face, and a portrait beside its mirror image."""
     astronaut = skimage.data.astronaut()
     return [astronaut, hopper, np.full((80, 90, 3), 127, np.uint8), np.hstack([astronaut, astronaut[:, ::-1]])]
 
@@ -87,7 +87,7 @@ def test_the_wheel_is_small_and_has_weights_card_licence_artwork_and_types(wheel
     assert tops == {"facial_keypoints", "detector_architectures"}
 
 
-def test_the_wheel_works_from_another_folder_without_torch_and_the_like(wheel, photos, tmp_path):
+def test_the_wheel_works_from_another_folder_without_torch_and_the_research_packages(wheel, photos, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     Image.fromarray(photos[0]).save(tmp_path / "astronaut.png")
     script = f"""
@@ -117,7 +117,7 @@ print(facial_keypoints.__file__, *face.keypoints[30].round(), abs(face.pose.yaw)
     assert (tmp_path / "keypoints" / "astronaut_keypoints.png").is_file()
 
 
-def test_the_library_imports_itself_what_it_depends_on_only():
+def test_the_library_imports_only_its_own_dependencies():
     allowed = {"facial_keypoints", "detector_architectures", "numpy", "cv2", "PIL", "onnxruntime"}
     allowed |= {"platformdirs", "tqdm", "av"}  # av with the extra `video`
     allowed |= {"ray", "pyarrow", "fsspec", "gradio"}  # with the extras `bulk` and `demo`
@@ -132,7 +132,7 @@ def test_the_library_imports_itself_what_it_depends_on_only():
 # ---- pictures in, faces out
 
 
-def test_a_list_of_pictures_gives_a_list_of_what_each_gives_alone(fast, photos, tmp_path):
+def test_a_list_of_pictures_gives_a_list_of_the_results_for_each(fast, photos, tmp_path):
     Image.fromarray(photos[0]).save(tmp_path / "photo.png")
     pictures = [*photos, tmp_path / "photo.png", Image.fromarray(photos[1])]
     together = fast(pictures)
@@ -142,7 +142,7 @@ def test_a_list_of_pictures_gives_a_list_of_what_each_gives_alone(fast, photos, 
     assert fast([]) == [] and fast(()) == []
 
 
-def test_photos_of_a_long_list_are_not_in_memory_together(photos, monkeypatch):
+def test_photos_of_a_long_list_are_not_all_in_memory_at_once(photos, monkeypatch):
     events, network = [], OnnxNetwork(SAVED_MODELS / "fast.onnx")
 
     class Watched:
@@ -175,7 +175,7 @@ def test_the_most_certain_face_comes_first_and_its_box_is_the_tight_one(fast, ph
         assert isinstance(face.pose, Pose) and face.score > 0
 
 
-def test_one_pipeline_answers_several_threads_as_it_answers_one(fast, photos):
+def test_one_pipeline_gives_several_threads_the_same_results(fast, photos):
     alone = [fast(photo) for photo in photos]
     with ThreadPoolExecutor(8) as pool:
         for faces, expected in zip(pool.map(fast, photos * 3), alone * 3, strict=True):
@@ -183,7 +183,7 @@ def test_one_pipeline_answers_several_threads_as_it_answers_one(fast, photos):
 
 
 class Corners:
-    """A network that answers with the corners of the box, sure of itself; `asked` counts the crops."""
+    """A network that predicts the corners of the box, with a small spread; `asked` lists the batch sizes."""
 
     expects = Expects(size=30, mean=-0.5, std=30.0, scheme=Scheme("corners", 2, mirror=(1, 0)))
 
@@ -195,14 +195,14 @@ class Corners:
         return np.tile(np.array([(1 / 6, 1 / 6, 0.001), (5 / 6, 5 / 6, 0.001)], np.float32), (len(crops), 1, 1))
 
 
-def test_other_schemes_have_no_pose_and_boxes_come_back_as_they_were():
+def test_other_schemes_have_no_pose_and_the_box_of_their_points():
     found = FacePipeline(Corners(), lambda image: ([[10, 20, 30, 30]], [1.0]))(np.zeros((99, 99, 3), np.uint8))
     assert found[0].pose is None and found[0].confidence.min() > 0.99
     np.testing.assert_allclose(found[0].keypoints, [(10, 20), (40, 50)], atol=1e-3)
     np.testing.assert_allclose(found[0].box, [10, 20, 30, 30], atol=1e-3)
 
 
-def test_only_the_second_look_sees_the_mirror_image(photos):
+def test_only_the_second_look_is_mirror_averaged(photos):
     network = Corners(mirror_shift=0)
     detected = FacePipeline(network, lambda image: ([[10, 20, 30, 30]] * 2, [1.0, 1.0]))
     detected(photos[0])
@@ -215,7 +215,7 @@ def test_only_the_second_look_sees_the_mirror_image(photos):
 
 
 @pytest.mark.parametrize("name", ["accurate", "fast"])
-def test_the_onnx_files_that_ship_are_the_torch_files_that_ship(name):
+def test_the_shipped_onnx_and_torch_files_are_the_same_networks(name):
     model = load_model(SAVED_MODELS / f"{name}.pt")
     network = OnnxNetwork(SAVED_MODELS / f"{name}.onnx")
     assert network.expects == model.expects and network.expects.mirror_shift == model.mirror_shift
@@ -232,7 +232,7 @@ def other_networks():
 
 
 @pytest.mark.parametrize("name", ["98 points, no mirror table", "points without spread", "colour"])
-def test_a_network_just_trained_answers_alike_through_torch_and_in_its_onnx_file(name, tmp_path):
+def test_a_network_predicts_the_same_through_torch_and_onnx(name, tmp_path):
     model = other_networks()[name]
     assert export(model, tmp_path / "net.onnx") < 0.01
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
@@ -248,7 +248,7 @@ def test_a_network_just_trained_answers_alike_through_torch_and_in_its_onnx_file
     assert (one.confidence is None) == (other.confidence is None) == (name != "98 points, no mirror table")
 
 
-def test_weights_of_half_precision_take_half_the_file_and_others_are_not_rounded(tmp_path):
+def test_half_precision_weights_halve_the_file_and_others_are_not_rounded(tmp_path):
     torch.manual_seed(0)
     model = FastNet()
     save_model(model, tmp_path / "half.pt", Expects(64, 0.25, -0.5, 64.0), torch.float16)
@@ -258,14 +258,14 @@ def test_weights_of_half_precision_take_half_the_file_and_others_are_not_rounded
     assert (tmp_path / "half.onnx").stat().st_size < 0.55 * (tmp_path / "full.onnx").stat().st_size
 
 
-def test_an_export_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_an_export_that_disagrees_with_torch_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("training.export.disagreement", lambda *_: 0.5)
     with pytest.raises(DataError, match="net.onnx: not written, onnxruntime answers 0.500 px beside torch"):
         export(other_networks()["points without spread"], tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
 
-# ---- mistakes, in one sentence each
+# ---- a user's mistakes, one sentence each
 
 
 def foreign_onnx(path):
@@ -307,7 +307,7 @@ def test_a_wrong_argument_is_one_sentence(arguments, sentence):
         FacePipeline(**arguments)
 
 
-def test_a_gpu_that_is_not_there_is_one_sentence():
+def test_a_missing_gpu_is_one_sentence():
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -322,7 +322,7 @@ def test_a_torch_network_must_say_what_it_expects():
     assert TorchNetwork(FastNet(), Expects(size=64)).expects.size == 64
 
 
-def test_nobody_is_told_to_load_a_weights_file_unsafely(tmp_path):
+def test_the_error_for_a_bad_weights_file_does_not_suggest_loading_it_unsafely(tmp_path):
     torch.save({"network": Path("not plain weights")}, tmp_path / "bad.pt")
     with pytest.raises(DataError, match="bad.pt: not a weights file of this project") as caught:
         load_model(tmp_path / "bad.pt")
@@ -348,7 +348,7 @@ def test_pillows_guard_against_huge_pictures_stays_as_it_was(tmp_path):
 
 @pytest.fixture
 def cascades(tmp_path, monkeypatch):
-    """A folder with a non-ASCII name where OpenCV's cascades are, and no cascade loaded."""
+    """A folder with a non-ASCII name that holds OpenCV's cascades, none of them loaded yet."""
     folder = tmp_path / "Bücher 顔"
     folder.mkdir()
     for name in ("frontalface_default", "eye"):
@@ -377,7 +377,7 @@ def test_an_unreadable_cascade_is_one_sentence(content, cascades):
         haar.HaarDetector()
 
 
-def test_a_cascade_is_read_once_for_a_thread_and_not_shared_with_another(cascades, monkeypatch):
+def test_a_cascade_is_read_once_per_thread_and_not_shared(cascades, monkeypatch):
     reads = []
     monkeypatch.setattr(haar, "load_cascade", lambda name: reads.append(name) or object())
     first = haar.own_cascade("eye")

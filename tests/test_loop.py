@@ -20,7 +20,7 @@ from training.losses import LOSSES
 @pytest.mark.parametrize(
     ("network", "repeats", "lr", "epochs", "below"), [(Net, 4, 1e-3, 6, 25), (BatchNormNet, 1, 5e-4, 8, 40)]
 )
-def test_a_net_learns_four_faces(network, repeats, lr, epochs, below, faces):
+def test_a_network_can_overfit_four_faces(network, repeats, lr, epochs, below, faces):
     torch.manual_seed(0)
     model, four = initialize(network()), faces.subset(range(4))
     assert evaluate(model, four)["NME %"] > 60
@@ -28,7 +28,7 @@ def test_a_net_learns_four_faces(network, repeats, lr, epochs, below, faces):
     assert evaluate(model, four)["NME %"] < below
 
 
-def test_training_is_the_plain_loop_written_out(eight):
+def test_fit_equals_a_plain_training_loop(eight):
     """Three epochs of full-batch SGD in float32 against torch's own loop."""
     model, plain = small_model().eval(), small_model().eval()
     model.layers[4].p = plain.layers[4].p = 0.0
@@ -59,8 +59,8 @@ def test_the_best_weights_on_validation_data_are_kept(eight):
     assert kept == pytest.approx(-spoilt["validation loss"].min(), rel=1e-3)
 
 
-def test_the_best_epoch_is_kept_also_when_others_follow(eight):
-    """Validation labels that the network of epoch 2 answers exactly: no other epoch's can be as good."""
+def test_the_best_epoch_is_kept_when_others_follow(eight):
+    """The validation labels are the predictions of epoch 2, so that no other epoch can be as good."""
     arguments = dict(loss="mse", lr=1e-3, batch_size=4)
     teacher, model = small_model(), small_model()
     fit(teacher, eight, None, epochs=2, **arguments)
@@ -72,7 +72,7 @@ def test_the_best_epoch_is_kept_also_when_others_follow(eight):
 
 
 class Noted(torch.utils.data.Dataset):
-    """A data set that notes in which order its samples are asked for."""
+    """A data set that records the order in which its samples are asked for."""
 
     def __init__(self, data):
         self.data, self.order = data, []
@@ -99,7 +99,9 @@ def test_ctrl_c_keeps_the_best_weights_so_far(faces, capsys):
     history = fit(model, faces, faces, InterruptedLoss(at=9), epochs=3, batch_size=5)
     kept = np.mean(np.square(np.subtract(*predict(model, faces))))
     assert len(history) == 1 and kept == pytest.approx(history["validation loss"].iloc[0], rel=1e-4)
-    assert capsys.readouterr().out.endswith("interrupted: 1 of 3 epochs are done\n"), "no checkpoint goes on"
+    assert capsys.readouterr().out.endswith("interrupted: 1 of 3 epochs are done\n"), (
+        "there is no checkpoint to resume from"
+    )
 
 
 def test_without_validation_data_the_last_weights_stay(eight):
@@ -107,18 +109,18 @@ def test_without_validation_data_the_last_weights_stay(eight):
     history = fit(model, eight, None, loss="mse", lr=1e-3, epochs=3, batch_size=4)
     fit(plain, eight, eight, loss="mse", lr=1e-3, epochs=3, batch_size=4)
     assert history.columns.tolist() == ["epoch", "training loss", "seconds"]
-    torch.testing.assert_close(model.state_dict(), plain.state_dict())  # whose loss fell to the end
+    torch.testing.assert_close(model.state_dict(), plain.state_dict())  # whose loss fell until the end
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(validated, eight):
+def test_a_loss_that_is_not_finite_ends_training_with_one_sentence(validated, eight):
     model = small_model()
     with pytest.raises(DataError, match=r"epoch 1: the training loss is (nan|inf).*; try a lower .*it started with"):
         fit(model, eight, eight if validated else None, "mse", "sgd", lr=1e30, epochs=2, batch_size=2)
     torch.testing.assert_close(model.state_dict(), small_model().state_dict())  # as the sentence says
 
 
-def test_weights_that_the_last_step_spoilt_are_noticed_without_validation(eight, tmp_path):
+def test_weights_that_overflow_in_the_last_step_are_noticed_without_validation(eight, tmp_path):
     """The loss of the only batch is finite; it is computed before the step."""
     model, checkpoint = small_model(), tmp_path / "run.checkpoint"
 
@@ -130,8 +132,8 @@ def test_weights_that_the_last_step_spoilt_are_noticed_without_validation(eight,
     assert all(values.isfinite().all() for values in model.state_dict().values()) and not checkpoint.exists()
 
 
-class SpoiltLoss(InterruptedLoss):
-    """A loss that is not a number at one of its calls."""
+class NanLoss(InterruptedLoss):
+    """A loss that is NaN at one of its calls."""
 
     def __call__(self, predicted, true):
         self.calls += 1
@@ -141,7 +143,7 @@ class SpoiltLoss(InterruptedLoss):
 def test_a_validation_loss_that_is_not_finite_keeps_the_best_weights_so_far(eight):
     model, plain = small_model(), small_model()
     with pytest.raises(DataError, match="epoch 3: the validation loss is nan.*left with the best weights so far"):
-        fit(model, eight, eight, SpoiltLoss(at=6), lr=1e-3, epochs=4, batch_size=8)
+        fit(model, eight, eight, NanLoss(at=6), lr=1e-3, epochs=4, batch_size=8)
     fit(plain, eight, None, "mse", lr=1e-3, epochs=2, batch_size=8)
     torch.testing.assert_close(model.state_dict(), plain.state_dict())
 
@@ -160,7 +162,7 @@ def test_one_cycle_leaves_momentum_as_given_and_moves_adams_first_beta(optimizer
     assert made.param_groups[0][key] == expected
 
 
-def test_channels_last_is_left_out_on_apples_backend():
+def test_channels_last_is_not_used_on_apples_backend():
     formats = [memory_format(torch.device(name)) for name in ("cpu", "cuda", "mps")]
     assert formats == [torch.channels_last, torch.channels_last, torch.contiguous_format]
 
@@ -176,7 +178,7 @@ def test_half_precision_is_what_the_hardware_has(name, bfloat16, expected, monke
 
 
 def test_float16_trains_with_a_scaler_that_a_checkpoint_keeps(eight, tmp_path, monkeypatch):
-    """On the CPU, which computes float16 slowly, as older cards do it fast."""
+    """On the CPU, which has float16 too, only slowly."""
     monkeypatch.setattr("training.device.half_precision", lambda device: torch.float16)
     assert gradient_scaler(torch.device("cpu")).is_enabled() and autocast(torch.device("cpu")).fast_dtype == torch.half
     model, again, arguments = small_model(), small_model(), dict(loss="mse", lr=1e-3, epochs=3, batch_size=4)
@@ -187,17 +189,17 @@ def test_float16_trains_with_a_scaler_that_a_checkpoint_keeps(eight, tmp_path, m
     torch.testing.assert_close(again.state_dict(), model.state_dict())
 
 
-def test_the_device_is_what_the_environment_asks_for(monkeypatch):
+def test_the_environment_variable_chooses_the_device(monkeypatch):
     monkeypatch.setenv("KEYPOINTS_DEVICE", "cuda")
-    assert best_device() == torch.device("cuda") and not keep_freed_memory(), "of the CPU's memory"
+    assert best_device() == torch.device("cuda") and not keep_freed_memory(), "which is for training on the CPU"
 
 
-def test_training_leaves_the_memory_of_the_process_alone(eight, monkeypatch):
-    monkeypatch.setattr("training.device.ctypes", None)  # without which malloc cannot be told anything
+def test_fit_does_not_change_malloc_for_the_process(eight, monkeypatch):
+    monkeypatch.setattr("training.device.ctypes", None)  # which mallopt is called through
     fit(small_model(), eight, epochs=1)
 
 
-def test_what_fit_does_unless_told_otherwise(faces):
+def test_the_defaults_of_fit(faces):
     model, told, many = small_model(), small_model(), ConcatDataset([faces] * 3)  # more than one batch
     history = fit(model, many, faces)
     arguments = dict(loss="smooth_l1", optimizer="adam", lr=1e-4, epochs=3, batch_size=64, one_cycle=False, seed=0)
@@ -207,8 +209,8 @@ def test_what_fit_does_unless_told_otherwise(faces):
     assert history.columns.tolist() == ["epoch", "training loss", "validation loss", "validation NME %", "seconds"]
 
 
-def test_every_face_counts_alike_in_the_training_loss(faces):
-    """24 faces in batches of 10, 10 and 4, through a network that neither drops out nor learns."""
+def test_every_face_counts_equally_in_the_training_loss(faces):
+    """24 faces in batches of 10, 10 and 4; the network has no dropout and does not learn."""
     model = small_model()
     model.layers[4].p = 0.0
     history = fit(model, faces, faces, loss="mse", lr=0.0, epochs=1, batch_size=10)
@@ -216,7 +218,7 @@ def test_every_face_counts_alike_in_the_training_loss(faces):
     assert history["training loss"][0] == pytest.approx(np.mean((predicted - true) ** 2), rel=1e-3)
 
 
-def test_one_cycle_rises_to_the_rate_and_ends_at_nothing_with_the_last_batch(faces):
+def test_one_cycle_rises_to_the_rate_and_ends_near_zero_with_the_last_batch(faces):
     model, rates = small_model(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
@@ -225,7 +227,7 @@ def test_one_cycle_rises_to_the_rate_and_ends_at_nothing_with_the_last_batch(fac
     assert max(rates) == pytest.approx(0.1, rel=0.01) and np.argmax(rates) in (6, 7, 8)  # 30 % of the way
 
 
-def test_one_line_is_printed_for_every_epoch_that_is_asked_for_and_the_last(eight, capsys):
+def test_a_line_is_printed_every_print_every_epochs_and_for_the_last(eight, capsys):
     history = fit(small_model(), eight, eight, epochs=5, print_every=2)
     lines = capsys.readouterr().out.splitlines()
     numbers = [[float(n) for n in re.findall(r"(?<= )\d[\d.e-]*", line)] for line in lines]
@@ -239,7 +241,7 @@ def test_one_line_is_printed_for_every_epoch_that_is_asked_for_and_the_last(eigh
     assert re.fullmatch(r"epoch   1   training loss \S+   \d+ s\n", capsys.readouterr().out)
 
 
-def test_points_without_a_ruler_have_a_validation_loss_alone_and_other_rulers_are_taken(eight):
+def test_without_an_error_function_there_is_only_a_validation_loss_and_others_are_used(eight):
     history = fit(small_model(), eight, eight, epochs=1, error=None)
     assert "validation NME %" not in history and "validation loss" in history
     history = fit(small_model(), eight, eight, epochs=1, error=lambda predicted, true: np.full(len(true), 0.25))
@@ -247,12 +249,12 @@ def test_points_without_a_ruler_have_a_validation_loss_alone_and_other_rulers_ar
 
 
 class Tenth(nn.Module):
-    """A network of 10 points."""
+    """A network with 10 points."""
 
     num_keypoints = 10
 
 
-def test_other_points_are_one_sentence_before_training(eight):
+def test_a_wrong_number_of_points_is_one_sentence_before_training(eight):
     def ten(sample):
         return sample | {"keypoints": torch.as_tensor(sample["keypoints"][:10])}
 
@@ -263,7 +265,7 @@ def test_other_points_are_one_sentence_before_training(eight):
         fit(Tenth(), others, others)
 
 
-def test_the_mean_face_is_that_of_the_training_faces_for_everybody(faces, eight):
+def test_the_mean_face_of_the_training_data_is_predicted_for_every_face(faces, eight):
     predicted, true = mean_face(eight, faces)
     np.testing.assert_allclose(predicted[5], sum(eight[i]["keypoints"].numpy() for i in range(8)) / 8, rtol=1e-5)
     assert (predicted == predicted[0]).all() and predicted.shape == true.shape == (24, 68, 2)
@@ -271,7 +273,7 @@ def test_the_mean_face_is_that_of_the_training_faces_for_everybody(faces, eight)
 
 
 class Gray(nn.Module):
-    """Answers with the mean gray of the picture; in training with something else."""
+    """Predicts the mean gray of the picture, or its negative in training mode."""
 
     def __init__(self):
         super().__init__()
@@ -281,7 +283,7 @@ class Gray(nn.Module):
         return (-1.0 if self.training else 1.0) * x.mean(dim=(1, 2, 3))[:, None, None].expand(-1, 68, 2)
 
 
-def test_predictions_come_in_order_out_of_training_mode_whatever_the_batch_size(faces):
+def test_predictions_are_in_order_and_in_evaluation_mode_for_any_batch_size(faces):
     expected = [faces[i]["image"].mean().item() for i in range(24)]
     for batch_size in (1, 7, 64):
         predicted, true = predict(Gray().train(), faces, batch_size)
@@ -289,7 +291,7 @@ def test_predictions_come_in_order_out_of_training_mode_whatever_the_batch_size(
         np.testing.assert_array_equal(true[11], faces[11]["keypoints"])
 
 
-def test_numbers_are_in_pixels_of_the_networks_input(faces):
+def test_evaluate_reports_pixels_of_the_networks_input(faces):
     in_parts = faces.with_transform(SMALL_CROP)
     row = evaluate(Gray(), in_parts, PARTS_OF_128)
     predicted, true = predict(Gray(), in_parts)

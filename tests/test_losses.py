@@ -7,7 +7,7 @@ from training.loop import fit
 from training.losses import HeatmapLoss, SpreadLoss
 
 
-def test_the_spread_loss_is_least_for_the_distribution_that_the_points_come_from():
+def test_the_spread_loss_is_smallest_for_the_distribution_of_the_points():
     """The radius under exp(-r / s) in the plane has a Gamma(2, s) distribution; stretched and turned, an ellipse."""
     torch.manual_seed(0)
     radius, angle = torch.distributions.Gamma(2.0, 1 / 0.03).sample((50000,)), 2 * np.pi * torch.rand(50000)
@@ -19,17 +19,17 @@ def test_the_spread_loss_is_least_for_the_distribution_that_the_points_come_from
         return SpreadLoss()(torch.cat([0 * true, c[[0, 1, 0], [0, 1, 1]].expand(1, 50000, 3)], dim=2), true)
 
     best = 0.03**2 * matrix @ matrix.T
-    entropy = 2 + torch.log(best.det()) / 2  # of r / s it is the mean that remains, which is 2
+    entropy = 2 + torch.log(best.det()) / 2  # the 2 is the mean of r / s
     assert loss(best) == pytest.approx(entropy.item(), abs=0.02)
     for wrong in (1.1 * best, best / 1.1, torch.diag(best.diag()), best.trace() / 2 * torch.eye(2)):
         assert loss(wrong) > loss(best)
 
 
-def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
-    """Labels that jump about by 0.05 for one half of the points: there, the spread must be the larger."""
+def test_a_network_learns_points_and_their_spread(faces):
+    """The labels of half of the points are noisy, by 0.05: their spread must become larger."""
     torch.manual_seed(0)
 
-    class Jumpy(torch.utils.data.Dataset):
+    class Noisy(torch.utils.data.Dataset):
         def __len__(self):
             return 32
 
@@ -39,12 +39,12 @@ def test_a_net_that_knows_how_sure_it_is_learns_points_and_spread(faces):
             return {"image": image, "keypoints": torch.full((4, 2), 0.3) + jump}
 
     model = SureNet(num_keypoints=4, width=8)
-    fit(model, Jumpy(), None, "spread", "adamw", lr=5e-3, epochs=30, batch_size=8, one_cycle=True)
-    points, spread = model.eval().points_and_spread(Jumpy()[0]["image"][None])[0].split([2, 1], dim=1)
+    fit(model, Noisy(), None, "spread", "adamw", lr=5e-3, epochs=30, batch_size=8, one_cycle=True)
+    points, spread = model.eval().points_and_spread(Noisy()[0]["image"][None])[0].split([2, 1], dim=1)
     assert (points - 0.3).abs().max() < 0.03 and spread[:2].min() > 1.5 * spread[2:].max()
 
 
-def test_the_heatmap_loss_is_the_divergence_from_gaussians_by_hand():
+def test_the_heatmap_loss_is_the_divergence_from_gaussians():
     torch.manual_seed(0)
     maps, true = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.rand(2, 3, 2, dtype=torch.float64)
     y, x = np.mgrid[:8, :8] + 0.5
@@ -61,7 +61,7 @@ def test_the_heatmap_loss_is_the_divergence_from_gaussians_by_hand():
     assert HeatmapLoss()(true + 0.25, true).item() == pytest.approx(0.25), "points alone"
 
 
-def test_the_spread_loss_by_hand_and_its_gradient_at_an_answer_that_is_exactly_right():
+def test_the_spread_loss_by_hand_and_its_gradient_at_an_exact_prediction():
     off, covariance = np.array([0.3, -0.1]), np.array([[0.05, 0.02], [0.02, 0.03]])
     answer = torch.tensor([[[0.3, -0.1, 0.05, 0.03, 0.02]]], requires_grad=True)
     expected = np.sqrt(off @ np.linalg.inv(covariance) @ off) + np.log(np.linalg.det(covariance)) / 2
@@ -71,7 +71,7 @@ def test_the_spread_loss_by_hand_and_its_gradient_at_an_answer_that_is_exactly_r
 
 
 @pytest.mark.parametrize("unknown", [(np.nan, 0.2), (0.2, np.nan), (np.nan, np.nan)])
-def test_points_of_which_a_coordinate_is_not_known_do_not_count(unknown):
+def test_points_with_an_unknown_coordinate_do_not_count(unknown):
     answer = torch.tensor([[[0.3, -0.1, 0.05, 0.03, 0.02], [0.5, 0.5, 0.01, 0.01, 0.0], [0.1, 0.9, 0.02, 0.04, 0.01]]])
     true = torch.tensor([[[0.2, 0.1], unknown, [0.1, 0.8]]])
     for numbers in (5, 2):

@@ -69,7 +69,7 @@ def test_error_curve_never_falls_and_counts_faces():
     assert parts[thresholds < 0.02].max() == 0
 
 
-def test_a_bad_mouth_shows_in_the_mouth_alone(faces):
+def test_an_error_in_the_mouth_shows_only_there(faces):
     _, true = faces
     predicted = true.copy()
     predicted[:, 48:68] += [0, 5]
@@ -84,7 +84,7 @@ def test_summary_is_in_percent_and_pixels(faces):
     assert row["pixels"] == pytest.approx(5)
 
 
-def test_boxes_are_matched_one_to_one_by_nearness():
+def test_boxes_are_matched_one_to_one_by_distance():
     true = np.array([[0, 0, 10, 10], [20, 0, 10, 10], [100, 100, 10, 10]], float)
     found = np.array([[21, 1, 8, 8], [50, 50, 10, 10], [22, 0, 10, 10], [1, 0, 10, 12]], float)
     np.testing.assert_array_equal(metrics.match_boxes(found, true), [3, 0, -1])
@@ -126,7 +126,7 @@ def test_errors_by_hand_in_other_units(four):
     assert metrics.mse(*four) == pytest.approx((4 + 81 + 90.25 + 400) / 8)
 
 
-def test_the_ruler_is_of_the_true_points_and_other_schemes_name_theirs(four):
+def test_the_ruler_is_measured_on_the_true_points_and_chosen_by_the_scheme(four):
     predicted, true = four
     predicted[:, 36] += 500
     off = np.linalg.norm(predicted - true, axis=2).mean(axis=1)
@@ -134,7 +134,7 @@ def test_the_ruler_is_of_the_true_points_and_other_schemes_name_theirs(four):
     np.testing.assert_allclose(metrics.nme(predicted, true, Scheme("own", 68, ruler=(0, 1))), off / np.hypot(200, 50))
 
 
-def test_smooth_l1_is_squared_below_one_and_straight_above():
+def test_smooth_l1_is_quadratic_below_one_and_linear_above():
     off = np.array([[[0.0, 0.5], [-0.99, 1.01], [-1.5, 3]]])
     expected = (0 + 0.125 + 0.49005 + 0.51 + 1 + 2.5) / 6
     assert metrics.smooth_l1(off, 0 * off) == pytest.approx(expected)
@@ -148,19 +148,19 @@ def test_the_error_curve_ends_at_8_percent_and_counts_errors_at_its_thresholds()
 
 
 @pytest.mark.parametrize(("away", "matched"), [(4.9, True), (5.0, False), (5.1, False)])
-def test_boxes_belong_together_within_half_of_the_true_ones_longer_side(away, matched):
+def test_boxes_match_within_half_of_the_true_ones_longer_side(away, matched):
     true = np.array([[0.0, 0, 4, 10]])
     across, down = np.array([[away, 0, 4, 10]]), np.array([[0.6 * away - 8, 0.8 * away, 20, 10]])
     assert [metrics.match_boxes(found, true)[0] for found in (across, down)] == [0 if matched else -1] * 2
 
 
-def test_boxes_are_matched_so_that_most_find_a_partner():
-    """The nearer found box belongs to the second face; the first one has the other."""
+def test_as_many_boxes_as_possible_are_matched():
+    """The found box nearest to the first face goes to the second, since the first can have the other one."""
     true, found = np.array([[0.0, 0, 10, 10], [4, 0, 10, 10]]), np.array([[3.0, 0, 10, 10], [-3, 0, 10, 10]])
     assert metrics.match_boxes(found, true).tolist() == [1, 0]
 
 
-def test_keypoints_are_shifted_by_parts_of_their_faces_size():
+def test_keypoints_are_shifted_by_fractions_of_the_faces_size():
     keypoints = np.array([[[0.0, 0], [8, 2]], [[10, 10], [13, 22]]])  # sizes 4 and 6
     expected = keypoints + [[[1, -2]], [[1.5, -3]]]
     np.testing.assert_allclose(metrics.shifted(keypoints, np.array([0.25, -0.5])), expected)

@@ -57,9 +57,9 @@ def test_pooling_before_relu_changes_nothing():
     torch.testing.assert_close(net(x), expected)
 
 
-def test_the_default_start_lets_the_signal_die_and_hes_start_does_not():
+def test_the_signal_dies_with_the_default_initialisation_and_not_with_hes():
     torch.manual_seed(0)
-    x = nn.functional.interpolate(torch.rand(4, 1, 7, 7), size=224, mode="bilinear")  # soft, as pictures are
+    x = nn.functional.interpolate(torch.rand(4, 1, 7, 7), size=224, mode="bilinear")  # smooth, as pictures are
 
     def spread(net):
         features = x
@@ -72,7 +72,7 @@ def test_the_default_start_lets_the_signal_die_and_hes_start_does_not():
 
 
 @pytest.mark.parametrize("network", [Net, BatchNormNet, NoseNet, FullFaceNet, AccurateNet, FastNet])
-def test_hes_start_suits_every_network_and_its_output_layer_starts_near_zero(network):
+def test_hes_initialisation_suits_every_network_and_the_output_layer_starts_near_zero(network):
     model = initialize(network())
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for layer in layers:
@@ -83,13 +83,13 @@ def test_hes_start_suits_every_network_and_its_output_layer_starts_near_zero(net
 
 
 @pytest.mark.parametrize("network", NETS)
-def test_output_is_one_pair_per_keypoint(network):
+def test_the_output_is_a_pair_of_coordinates_per_keypoint(network):
     assert network()(torch.rand(3, 1, 224, 224)).shape == (3, 68, 2)
     assert network(num_keypoints=5).eval()(torch.rand(1, 1, 224, 224)).shape == (1, 5, 2)
 
 
 @pytest.mark.parametrize("network", NETS)
-def test_a_saved_model_gives_equal_outputs_and_knows_what_it_expects(network, tmp_path):
+def test_a_loaded_model_has_the_same_outputs_and_expects(network, tmp_path):
     torch.manual_seed(0)
     model, x = network().eval(), torch.rand(2, 1, 224, 224)
     expects = Expects(size=224, margin=0.3, mean=90.0, std=40.0)
@@ -111,7 +111,7 @@ def test_weights_files_keep_the_arguments_of_the_network(model, size, tmp_path):
     torch.testing.assert_close(load_model(tmp_path / "net.pt")(x), model(x), rtol=0, atol=0)
 
 
-def test_a_network_that_forgets_its_arguments_is_not_saved(tmp_path, monkeypatch):
+def test_a_network_that_does_not_keep_its_arguments_is_not_saved(tmp_path, monkeypatch):
     class Forgets(nn.Linear):
         def __init__(self, points=68):
             super().__init__(4, 2 * points)
@@ -122,11 +122,11 @@ def test_a_network_that_forgets_its_arguments_is_not_saved(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["accurate", "fast"])
-def test_the_weights_that_ship_load(name):
+def test_the_shipped_weights_can_be_loaded(name):
     assert load_model(SAVED_MODELS / f"{name}.pt").expects == RECIPES[name].expects
 
 
-def test_training_may_start_from_weights_for_other_points(tmp_path):
+def test_training_can_start_from_weights_for_other_points(tmp_path):
     torch.manual_seed(0)
     save_model(FastNet(), tmp_path / "net.pt", Expects())
     model, same = FastNet(98), FastNet()
@@ -172,7 +172,7 @@ def test_an_unreadable_weights_file_is_one_sentence(content, tmp_path):
         load_model(tmp_path / "bad.pt")
 
 
-def test_the_error_for_a_bad_weights_file_does_not_advise_to_load_it_unsafely(tmp_path):
+def test_the_error_for_a_bad_weights_file_does_not_suggest_loading_it_unsafely(tmp_path):
     torch.save({"weights": Expects()}, tmp_path / "bad.pt")
     with pytest.raises(DataError, match="bad.pt: not a weights file of this project") as caught:
         load_model(tmp_path / "bad.pt")
@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_the_old_weights(tmp_path, monkeypatch):
 
 def test_the_covariance_of_a_gaussian_map_is_that_of_the_gaussian():
     x, y = torch.meshgrid(torch.arange(40.0) - 17.3, torch.arange(60.0) - 31.8, indexing="xy")
-    expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # along x, along y, of both, in cells
+    expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # of x, of y, of both, in cells
     scores = [-(d * x**2 - 2 * c * x * y + a * y**2) / (2 * (a * d - c**2)) for a, d, c in expected.tolist()]
     maps = torch.stack(scores)[None]
     points, covariance = points_and_covariance(maps)[0].split([2, 3], dim=1)
@@ -216,7 +216,7 @@ def test_the_covariance_of_a_gaussian_map_is_that_of_the_gaussian():
 
 
 @pytest.mark.parametrize(("network", "megabytes"), [(AccurateNet, 6), (FastNet, 2)])
-def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabytes, tmp_path):
+def test_shipped_networks_are_small_and_predict_their_spread(network, megabytes, tmp_path):
     torch.manual_seed(0)
     model, x = network().eval(), torch.rand(2, 1, 128, 128)
     save_model(model, tmp_path / "net.pt", Expects(size=128), torch.float16)
@@ -227,7 +227,7 @@ def test_what_ships_is_small_says_how_sure_it_is_and_reads_back(network, megabyt
     assert model.train()(x).shape == (2, 68, 5), "training needs the covariance"
 
 
-def test_accurate_weights_of_before_november_2026_look_at_the_moved_mirror_image(tmp_path):
+def test_accurate_weights_from_before_november_2026_use_the_shifted_mirror_image(tmp_path):
     save_model(AccurateNet(98), tmp_path / "net.pt", Expects(size=64))
     content = torch.load(tmp_path / "net.pt")
     del content["expects"]["mirror_shift"]
@@ -237,7 +237,7 @@ def test_accurate_weights_of_before_november_2026_look_at_the_moved_mirror_image
     assert RECIPES["accurate"].expects.mirror_shift == 2 and RECIPES["fast"].expects.mirror_shift is None
 
 
-def test_the_two_that_ship_are_one_architecture():
+def test_both_shipped_networks_have_the_same_architecture():
     shapes = [[type(layer) for layer in network().modules()][1:] for network in (AccurateNet, FastNet)]
     assert shapes[0] == shapes[1]
     ratio = count_parameters(AccurateNet()) / count_parameters(FastNet())

@@ -1,4 +1,4 @@
-"""Triangles against SciPy, warps against the places of dots, swaps and morphs against their own pictures."""
+"""Triangles against SciPy, warps of pictures with dots, swaps and morphs of drawn faces."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ FIRST, SECOND = draw_face(4), draw_face(12)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_triangles_are_scipys(seed):
+def test_triangles_equal_scipys(seed):
     points = np.random.default_rng(seed).uniform(-30, 400, (60, 2))
     corners = np.array([(-100, -100), (-100, 500), (500, -100), (500, 500.0)])
     points = np.concatenate([points, corners])
@@ -62,7 +62,7 @@ def test_a_swap_changes_the_face_and_nothing_around_it():
     assert (changed.max(axis=0) <= (x + w + 1, y + h + 1)).all() and len(changed) > 0.4 * w * h
     core = (slice(int(y + h / 3), int(y + 2 * h / 3)), slice(int(x + w / 3), int(x + 2 * w / 3)))
     before, after = photo[core].reshape(-1, 3).mean(0), swapped[core].reshape(-1, 3).mean(0)
-    assert np.abs(after - before).max() < 20, "it takes the complexion of the face that it replaces"
+    assert np.abs(after - before).max() < 20, "it takes on the skin colour of the face that it replaces"
     same = swap_face(photo, points, photo, points)
     assert np.abs(same.astype(int) - photo).max() <= 1
 
@@ -76,7 +76,7 @@ def test_open_eyes_stay_open_on_a_face_with_closed_ones():
     assert blue.max() > blue_before.max() + 10, "the iris"
 
 
-def test_a_morph_begins_and_ends_with_the_aligned_faces_and_its_points_are_between():
+def test_a_morph_begins_and_ends_with_the_aligned_faces_and_its_points_lie_between_theirs():
     (photo, points), (other, others) = FIRST, SECOND
     ends = [morph(photo, points, other, others, part, 256) for part in (0, 1)]
     np.testing.assert_allclose(ends[0].astype(int), aligned_face(photo, points, 256), atol=2)
@@ -94,7 +94,7 @@ def test_a_morph_begins_and_ends_with_the_aligned_faces_and_its_points_are_betwe
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((68, 2)), np.full((68, 2), np.nan), np.full((5, 2), 1.0), FIRST[1] * 1e6])
-def test_keypoints_of_no_face_are_one_sentence(wrong):
+def test_impossible_keypoints_are_one_sentence(wrong):
     for call in (lambda: swap_face(*FIRST, SECOND[0], wrong), lambda: morph(FIRST[0], wrong, *SECOND, 0.5)):
         with pytest.raises(DataError, match="keypoints"):
             call()

@@ -25,7 +25,7 @@ def small(tmp_path, monkeypatch):
     return mutate.faults_of("small.py", "small")
 
 
-def test_faults_are_small_changes_of_what_the_code_does_and_not_of_words_or_types(small):
+def test_faults_change_what_the_code_does_and_neither_strings_nor_types(small):
     assert {fault.what for fault in small} == {
         "0.5 -> 1.0", "2 -> 3", "2 -> 1", "-1 -> 1", "1 -> 2", "1 -> 0", "True -> False",
         "value < low -> value <= low", "value < low -> value >= low", "not twice -> twice",
@@ -44,14 +44,14 @@ def test_every_fault_changes_one_line_of_valid_python(small):
     assert len({fault.key for fault in small}) == len(small)
 
 
-def test_a_sample_is_repeated_by_its_seed_and_takes_as_many_from_each_subject():
+def test_a_sample_is_repeatable_and_balanced_over_the_subjects():
     first, again, other = (mutate.sample(30, seed) for seed in (4, 4, 5))
     assert first == again and first != other and len(first) == 30
     counts = [sum(fault.subject == subject for fault in first) for subject in mutate.SUBJECTS]
     assert sum(counts) == 30 and max(counts) - min(counts) <= 1
 
 
-def test_the_tests_that_execute_the_line_come_first_and_the_fastest_of_them(small, monkeypatch):
+def test_the_tests_that_execute_the_line_run_first_and_the_fastest_of_them_before_the_others(small, monkeypatch):
     monkeypatch.setitem(mutate.SUBJECTS, "small", (["small.py"], ["test_small.py"]))
     seconds = {"tests/test_small.py::a": 2.0, "tests/test_small.py::b": 1.0, "tests/test_small.py::c": 0.1}
     watched = {

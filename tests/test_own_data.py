@@ -48,7 +48,7 @@ def write_own(folder, count=10, people=None, change=to_98):
 
 @pytest.fixture
 def train(monkeypatch, tmp_path):
-    """python train.py with these arguments."""
+    """Run `python train.py` with the given arguments; returns the file that it has written."""
 
     def run(*arguments):
         monkeypatch.setattr("train.SAVED_MODELS", tmp_path / "saved_models")
@@ -66,14 +66,14 @@ def test_98_points_are_trained_from_weights_for_68_and_run_by_the_library(train,
     (tmp_path / "mine.toml").write_text("\n".join([*lines, "[parts]", f"jaw = {list(range(17))}"]))
     arguments = ("--scheme", tmp_path / "mine.toml", "--start", "saved_models/fast.pt", "--epochs", 2)
     output = train("fast", "--data", write_own(folder), *arguments)
-    model, told = load_model(output), capsys.readouterr().out
+    model, printed = load_model(output), capsys.readouterr().out
     assert output.name == "fast-faces-from-fast-2.pt"
     assert model.num_keypoints == 98 and model.expects.scheme == SCHEME_98
     export(model, tmp_path / "mine.onnx")
     found = FacePipeline(tmp_path / "mine.onnx", detector="haar").keypoints(draw_face(0)[0], [[40, 40, 100, 100]])
     assert found.shape == (1, 98, 2)
-    assert "its last layer has 85 points, that for 98 starts afresh" in told
-    assert "mine-98: 8 faces to learn from, 2 held out" in told and "validation: NME %" in told
+    assert "its last layer has 85 points, that for 98 starts afresh" in printed
+    assert "mine-98: 8 faces to learn from, 2 held out" in printed and "validation: NME %" in printed
 
 
 def test_the_58_points_of_imm_are_trained_by_both_stages_of_a_recipe(train, tmp_path):
@@ -88,36 +88,36 @@ def test_whole_frames_and_points_without_a_scheme_are_trained_too(train, tmp_pat
     assert expects.scheme == Scheme("5 points", 5) and expects.margin is None
 
 
-def test_names_like_img_0001_are_not_one_person_and_whole_number_labels_stay_as_they_are(tmp_path):
+def test_names_like_img_0001_are_not_one_person_and_integer_labels_are_not_shifted(tmp_path):
     write_own(tmp_path, change=np.rint)
     training, validation, test = own_data(tmp_path, whole_frames=True)
     assert len(training) == 8 and len(validation) == 2 and test is None
     np.testing.assert_array_equal(training[0]["keypoints"], np.rint(draw_face(int(training.indices[0]), size=96)[1]))
 
 
-def test_faces_are_cut_out_of_photos_once_and_the_points_stay_on_them(tmp_path):
+def test_faces_are_cut_out_of_photos_once_with_their_points(tmp_path):
     write_own(tmp_path)
     training, _, _ = own_data(tmp_path, SCHEME_98)
     (tmp_path / training.names[training.indices[0]]).unlink()
     sample = training[0]
     assert sample["image"].shape == (256, 256, 3)
     x, y = sample["keypoints"].min(axis=0)
-    assert min(x, y) == pytest.approx(256 / 4, abs=1), "a quarter of the cut on the sides of the box"
+    assert min(x, y) == pytest.approx(256 / 4, abs=1), "a quarter of the cut-out on either side of the box"
 
 
-def test_people_in_the_column_are_on_one_side_only(tmp_path):
+def test_people_named_in_the_column_are_on_one_side_of_the_split(tmp_path):
     write_own(tmp_path, people=["ann", "bob", "ann", "cy", "ann", "dee", "dee", "ann", "eve", "ann"])
     training, validation, _ = own_data(tmp_path)
     assert not set(training.people) & set(validation.people) and len(set(validation.people)) == 1
 
 
-def test_ones_own_frames_in_the_courses_layout_are_read_with_their_test_frames(drawn):
+def test_own_frames_in_the_course_layout_are_read_with_their_test_frames(drawn):
     training, validation, test = own_data(drawn)
     assert len(training) + len(validation) == 24 and len(test) == 8
 
 
 @pytest.mark.parametrize(
-    ("prepare", "scheme", "told"),
+    ("prepare", "scheme", "sentence"),
     [
         (lambda folder: None, None, "holds no keypoints.csv, no training_frames_keypoints.csv and no .asf files"),
         (write_own, Scheme("mine", 97), r'keypoints.csv: row 1 \("IMG_0000.png"\): 98 keypoints, but .* mine has 97'),
@@ -126,9 +126,9 @@ def test_ones_own_frames_in_the_courses_layout_are_read_with_their_test_frames(d
         (lambda folder: write_own(folder, change=lambda points: points[:1]), None, "one point has no box around it"),
     ],
 )
-def test_what_cannot_be_trained_on_is_one_sentence(prepare, scheme, told, tmp_path):
+def test_unusable_data_is_one_sentence(prepare, scheme, sentence, tmp_path):
     prepare(tmp_path)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=sentence):
         own_data(tmp_path, scheme)
 
 

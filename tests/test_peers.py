@@ -9,7 +9,7 @@ from facial_keypoints.geometry import tight_box
 
 @pytest.fixture(scope="module")
 def faces():
-    """Predicted and true points of 40 faces of any size, place and tilt, with the same offset in the frame of each."""
+    """Predicted and true points of 40 faces of any size, place and tilt, with one offset in every face's own frame."""
     rng = np.random.default_rng(0)
     shape, offset = rng.uniform(-1, 1, (2, 68)), rng.normal(0, 0.05, (2, 68))
     shape, offset = shape[0] + 1j * shape[1], offset[0] + 1j * offset[1]

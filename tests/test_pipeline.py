@@ -21,13 +21,13 @@ EXPECTS = Expects()
 
 
 def answer(points, spread=np.nan, expects=EXPECTS):
-    """Points (N, K, 2) in pixels of the crop as a network answers."""
+    """The output of a network, normalised, for points (N, K, 2) in pixels of the crop."""
     points = (np.asarray(points, np.float32) - expects.mean) / expects.std
     return np.concatenate([points, np.full_like(points[..., :1], spread)], axis=2)
 
 
 class BrightestPixel:
-    """Answers 68 times with the place of the brightest pixel of a crop."""
+    """Predicts the brightest pixel of a crop for all 68 points."""
 
     expects = EXPECTS
 
@@ -44,7 +44,7 @@ def astronaut():
 
 @pytest.mark.parametrize("box", [(180, 60, 100, 90), (-20, -10, 150, 160), (200, 200, 700, 500)])
 def test_keypoints_come_back_in_photo_pixels(box):
-    """A bright dot in the photo is found where it was put, also when the box sticks out of the photo."""
+    """A bright dot in the photo is found where it was drawn, also if the box extends beyond the photo."""
     photo = np.zeros((600, 800, 3), np.uint8)
     dot = (box[0] + 0.6 * box[2], box[1] + 0.7 * box[3])
     cv2.circle(photo, (round(dot[0]), round(dot[1])), 1, (255, 255, 255), cv2.FILLED)
@@ -75,14 +75,14 @@ def test_best_scores_come_first(astronaut):
     assert (np.diff(scores) <= 0).all() and len(scores) >= 2
 
 
-def test_a_face_in_the_dark_is_found_by_a_further_attempt(astronaut):
+def test_a_dark_face_is_found_by_a_further_attempt(astronaut):
     dark = (astronaut[:300] * 0.1).astype(np.uint8)
     assert len(HaarDetector(attempts=haar.ATTEMPTS[:1])(dark)[0]) == 0
     boxes, scores = HaarDetector()(dark)
     assert len(boxes) == len(scores) == 1 and np.abs(boxes[0, :2] + boxes[0, 2:] / 2 - [222, 118]).max() < 20
 
 
-def test_what_haar_takes_for_a_face_and_the_network_does_not_is_left_out():
+def test_a_false_box_of_haar_is_left_out_by_the_networks_confidence():
     moon = np.repeat(skimage.data.moon()[..., None], 3, axis=2)
     assert len(HaarDetector()(moon)[0]) == 1
     assert FacePipeline(detector="haar")(moon) == []
@@ -103,7 +103,7 @@ def test_two_boxes_on_one_face_are_one_face_and_neighbours_stay(astronaut):
     assert [face.score for face in without_doubles(anonymous)] == [3, 2]
 
 
-def test_nobody_there_is_an_empty_list():
+def test_a_picture_without_faces_is_an_empty_list():
     assert FacePipeline(BrightestPixel())(np.full((200, 300, 3), 127, np.uint8)) == []
     assert FacePipeline(BrightestPixel()).keypoints(np.zeros((20, 30, 3), np.uint8), []).shape == (0, 68, 2)
 
@@ -125,7 +125,7 @@ def test_tiny_pictures_do_not_crash(side, astronaut):
     assert np.isfinite(face.keypoints).all()
 
 
-def test_boxes_and_scores_may_be_lists_and_must_be_as_many(astronaut):
+def test_boxes_and_scores_may_be_lists_and_must_have_one_length(astronaut):
     pipeline, boxes = FacePipeline(min_confidence=0.0), [[175, 70, 100, 95]]
     (face,) = pipeline.faces(astronaut, boxes, [2])
     (same,) = pipeline.faces(astronaut, np.array(boxes, np.float32), np.array([2.0]))
@@ -135,7 +135,7 @@ def test_boxes_and_scores_may_be_lists_and_must_be_as_many(astronaut):
         pipeline.faces(astronaut, boxes, [1.0, 2.0])
 
 
-def test_gray_rgba_and_16_bit_pictures_are_taken(astronaut, tmp_path):
+def test_gray_rgba_and_16_bit_pictures_are_accepted(astronaut, tmp_path):
     pipeline = FacePipeline(BrightestPixel())
     gray = cv2.cvtColor(astronaut, cv2.COLOR_RGB2GRAY)
     rgba = np.dstack([astronaut, np.full(astronaut.shape[:2], 255, np.uint8)])
@@ -145,7 +145,7 @@ def test_gray_rgba_and_16_bit_pictures_are_taken(astronaut, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((5, 5, 3)), np.zeros((5, 5, 2), np.uint8), np.zeros(4, np.uint8)])
-def test_an_array_that_is_no_picture_is_one_sentence(wrong):
+def test_an_array_that_is_not_a_picture_is_one_sentence(wrong):
     with pytest.raises(DataError, match="an image"):
         as_rgb(wrong)
 
@@ -172,21 +172,21 @@ def test_opencv_5_is_one_clear_sentence(monkeypatch):
         haar.load_cascade("eye")
 
 
-def test_confidence_is_the_part_of_draws_that_fall_near_enough():
+def test_confidence_is_the_fraction_of_draws_within_the_distance():
     rng = np.random.default_rng(0)
     for spread in (0.01, 0.03, 0.2):
         draws = rng.gamma(2.0, spread, 200_000)  # distances under exp(-distance / spread) in the plane
         assert confidence(np.float32(spread)) == pytest.approx((draws < 0.05).mean(), abs=0.005)
 
 
-def test_networks_that_know_how_sure_they_are_say_so_and_others_say_none(astronaut):
+def test_confidence_is_that_of_the_network_or_none(astronaut):
     (face,) = FacePipeline("fast", min_confidence=0.0)(astronaut)
     assert face.confidence.shape == (68,) and 0 < face.confidence.min() and face.confidence.max() < 1
     (face,) = FacePipeline(BrightestPixel())(astronaut)
     assert face.confidence is None and face.certainty == face.score > 0
 
 
-def test_the_network_that_ships_finds_the_astronauts_face(astronaut):
+def test_the_shipped_network_finds_the_astronauts_face(astronaut):
     (face,) = FacePipeline()(astronaut)
     assert face.confidence.mean() > 0.5
     eyes = face.keypoints[36:42].mean(axis=0), face.keypoints[42:48].mean(axis=0)
@@ -196,7 +196,7 @@ def test_the_network_that_ships_finds_the_astronauts_face(astronaut):
 
 
 class BrightSquare:
-    """Finds the bright square of a crop: 68 points, half of them in its upper left, half in its lower right corner."""
+    """Predicts 68 points in the corners of the bright square of a crop, half upper left and half lower right."""
 
     expects = replace(EXPECTS, scheme=Scheme("corners", 68))
 
@@ -208,14 +208,14 @@ class BrightSquare:
         return answer(faces)
 
 
-@pytest.mark.parametrize(("box", "believed"), [((210, 190, 90, 90), True), ((180, 160, 190, 190), False)])
-def test_the_second_look_corrects_a_box_unless_the_first_answer_is_far_from_it(box, believed):
+@pytest.mark.parametrize(("box", "accepted"), [((210, 190, 90, 90), True), ((180, 160, 190, 190), False)])
+def test_the_second_look_corrects_a_box_unless_the_first_prediction_is_far_from_it(box, accepted):
     photo = np.zeros((500, 500, 3), np.uint8)
     photo[200:300, 200:300] = 255
     pipeline = FacePipeline(BrightSquare())
     matrix = pipeline.matrix(box)
     corrected = pipeline.look_again(matrix, pipeline.keypoints(photo, [box])[0])
-    if believed:
+    if accepted:
         np.testing.assert_allclose(corrected, pipeline.matrix((199.5, 199.5, 100, 100)), rtol=0.02)
     else:
         np.testing.assert_array_equal(corrected, matrix)
@@ -229,8 +229,8 @@ def test_a_network_of_whole_frames_is_one_sentence():
 
 
 @pytest.mark.parametrize("shift", [0, 2])
-def test_what_is_found_in_the_mirror_image_is_put_back(shift):
-    """A network that knows 68 bright pixels by their brightness, and in a mirror image by their other names."""
+def test_predictions_for_the_mirror_image_are_mapped_back(shift):
+    """The network finds 68 pixels by their brightness; in the mirror image left and right points swap."""
     expects = Expects(size=64, mean=20, std=30, mirror_shift=shift)
     crops, rng = np.zeros((1, 1, 64, 64), np.float32), np.random.default_rng(0)
     rows, columns = np.unravel_index(rng.permutation(60 * 60)[:68], (60, 60))
@@ -251,7 +251,7 @@ def test_what_is_found_in_the_mirror_image_is_put_back(shift):
 
 
 class Fixed:
-    """Answers every crop with the same points, which fill a box of 60 x 40 as the crop shows it, and one spread."""
+    """Predicts the same points in every crop, which fill a box of 60 x 40 as the crop shows it, with one spread."""
 
     expects = Expects(size=100, mean=10.0, std=20.0)
 
@@ -271,7 +271,7 @@ BOX = (100, 80, 60, 40)
 PHOTO = np.zeros((300, 400, 3), np.uint8)
 
 
-def test_confidence_is_of_the_spread_in_parts_of_the_boxs_longer_side():
+def test_confidence_is_computed_from_the_spread_relative_to_the_boxs_longer_side():
     (face,) = FacePipeline(Fixed(spread=4.0), min_confidence=0.0).faces(PHOTO, [BOX], [7])
     np.testing.assert_allclose(face.box, BOX, atol=1e-3)
     relative = 4.0 * 0.9 / 60  # a pixel of the crop is 1.5 * 60 / 100 pixels of the photo
@@ -281,23 +281,25 @@ def test_confidence_is_of_the_spread_in_parts_of_the_boxs_longer_side():
 
 
 @pytest.mark.parametrize(("spread", "kept"), [(1.9, True), (2.05, False)])
-def test_faces_below_half_confidence_are_left_out_unless_told_otherwise(spread, kept):
-    """With a spread of 0.02979 of the box's longer side half of the points are right within 0.05 of it."""
+def test_faces_below_half_confidence_are_left_out_by_default(spread, kept):
+    """With a spread of 0.02979 of the box's longer side, half of the points are right within 0.05 of it."""
     (everyone,) = FacePipeline(Fixed(spread), min_confidence=0.0).faces(PHOTO, [BOX], [1])
     assert len(FacePipeline(Fixed(spread)).faces(PHOTO, [BOX], [1])) == kept == (everyone.certainty >= 0.5)
     assert FacePipeline(Fixed(spread), min_confidence=everyone.certainty + 0.01).faces(PHOTO, [BOX], [1]) == []
-    assert len(FacePipeline(Fixed(), min_confidence=0.9).faces(PHOTO, [BOX], [0.1])) == 1, "it does not estimate any"
+    assert len(FacePipeline(Fixed(), min_confidence=0.9).faces(PHOTO, [BOX], [0.1])) == 1, (
+        "without an estimate every face stays"
+    )
 
 
 @pytest.mark.parametrize(
-    ("grow", "believed"), [(1.0, True), (1.48, True), (1.52, False), (0.68, True), (0.65, False), (0.0, False)]
+    ("grow", "accepted"), [(1.0, True), (1.48, True), (1.52, False), (0.68, True), (0.65, False), (0.0, False)]
 )
-def test_a_box_may_grow_or_shrink_by_half(grow, believed):
+def test_a_box_may_grow_or_shrink_by_half(grow, accepted):
     pipeline = FacePipeline(Fixed(grow=grow))
     matrix = pipeline.look_again(pipeline.matrix(BOX), pipeline.keypoints(PHOTO, [BOX])[0])
     w, h = 60 * grow, 40 * grow
     np.testing.assert_allclose(
-        matrix, pipeline.matrix((130 - w / 2, 100 - h / 2, w, h) if believed else BOX), rtol=1e-4
+        matrix, pipeline.matrix((130 - w / 2, 100 - h / 2, w, h) if accepted else BOX), rtol=1e-4
     )
 
 
@@ -309,7 +311,7 @@ def rectangle(x, y, w, h, score):
     ("other", "same"),
     [
         ((14, 14, 10, 10), True),  # the middle of each lies in the other
-        ((16, 10, 10, 10), False),  # neither's does
+        ((16, 10, 10, 10), False),  # no middle lies in the other box
         ((10, 16, 10, 10), False),
         ((4, 4, 10, 10), False),
         ((0, 0, 60, 60), True),  # the small one's middle lies in the large one's box, but not the other way round
@@ -317,14 +319,14 @@ def rectangle(x, y, w, h, score):
         ((21, 12, 4, 4), False),
     ],
 )
-def test_a_face_is_there_once_when_the_middle_of_one_lies_in_the_box_of_another(other, same):
+def test_faces_are_duplicates_if_the_middle_of_one_lies_in_the_box_of_another(other, same):
     faces = [rectangle(10, 10, 10, 10, 1.0), rectangle(*other, 2.0)]
     for pair in (faces, faces[::-1]):
         assert [face.score for face in without_doubles(pair)] == ([2.0] if same else [2.0, 1.0])
 
 
-def test_pictures_in_a_list_are_answered_in_order_and_share_batches():
-    def detector(image):  # as many faces as the first pixel says, far from each other
+def test_results_for_a_list_are_in_order_and_its_pictures_share_batches():
+    def detector(image):  # as many distant faces as the first pixel says
         count = image[0, 0, 0]
         return np.array([(100 + 70 * i, 80, 60, 40) for i in range(count)]).reshape(-1, 4), np.arange(count) / 10
 
@@ -343,8 +345,8 @@ def test_pictures_in_a_list_are_answered_in_order_and_share_batches():
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_a_photo_on_its_side_is_turned_until_somebody_is_found(turns):
-    """The detector finds a face only where the picture's white corner is up and left."""
+def test_a_photo_on_its_side_is_rotated_until_a_face_is_found(turns):
+    """The detector finds a face only if the picture's white pixel is in the upper left corner."""
     upright = np.zeros((300, 400, 3), np.uint8)
     upright[0, 0] = 255
     looks = []
@@ -365,7 +367,7 @@ def test_a_photo_on_its_side_is_turned_until_somebody_is_found(turns):
     assert pipeline(np.zeros((30, 40, 3), np.uint8)) == []
 
 
-def test_a_crop_is_gray_or_rgb_in_0_to_1():
+def test_a_crop_is_gray_or_rgb_from_0_to_1():
     photo = np.full((50, 60, 3), (255, 0, 51), np.uint8)
     rgb = FacePipeline(Fixed(color=True)).crop(photo, BOX)
     gray = FacePipeline(Fixed()).crop(photo, BOX)
@@ -377,9 +379,9 @@ def test_a_crop_is_gray_or_rgb_in_0_to_1():
 @pytest.mark.parametrize("count", [68, 5])
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_the_second_crop_of_a_photo_on_its_side_is_upright(count, turns):
-    """The brightest corner of an upright photo is up and left in both crops, for any scheme."""
+    """The bright corner of an upright photo is in the upper left of both crops, for any scheme."""
     upright = np.zeros((300, 300, 3), np.uint8)
-    upright[:100, :130] = 255  # up and left of the box's middle
+    upright[:100, :130] = 255  # above and left of the box's centre
     scheme = IBUG_68 if count == 68 else Scheme("five", 5)
     network = Fixed(count=count, scheme=scheme)
     locate, crops = network.locate, []
@@ -397,9 +399,9 @@ def test_the_second_crop_of_a_photo_on_its_side_is_upright(count, turns):
         assert crop[0, 0, :45, :45].min() == 1 and crop[0, 0, 55:].max() == crop[0, 0, :, 55:].max() == 0
 
 
-def test_the_crop_keeps_up_up_and_left_left():
+def test_the_crop_is_not_flipped():
     photo = np.zeros((300, 400, 3), np.uint8)
-    photo[:100, :130] = 255  # up and left of the box's middle
+    photo[:100, :130] = 255  # above and left of the box's centre
     crop = FacePipeline(Fixed()).crop(photo, BOX)[0]
     assert crop[:48, :48].min() == 1 and crop[52:].max() == crop[:, 52:].max() == 0
 
@@ -413,13 +415,13 @@ def test_68_points_have_a_pose_and_others_none(astronaut):
     assert FacePipeline(Fixed(grow=0.0)).faces(PHOTO, [BOX], [1])[0].pose is None, "all points in one spot"
 
 
-def test_detectors_go_by_their_names(monkeypatch):
+def test_detectors_are_chosen_by_name(monkeypatch):
     monkeypatch.setattr(yunet, "read_network", lambda path=None: b"")
     named = [FacePipeline(Fixed(), **given).detector for given in ({}, {"detector": "yunet"}, {"detector": "haar"})]
     assert [type(detector) for detector in named] == [yunet.YuNetDetector, yunet.YuNetDetector, HaarDetector]
 
 
-def test_more_faces_than_fit_a_batch_are_answered_as_alone(astronaut):
+def test_more_faces_than_fit_into_a_batch_get_the_same_predictions(astronaut):
     network = FacePipeline("fast").network
     crops = np.random.default_rng(0).random((FACES_AT_ONCE + 3, 1, 160, 160), np.float32)
     together = network.locate(crops)

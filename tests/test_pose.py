@@ -36,7 +36,7 @@ def test_3d_face_is_symmetric_and_looks_at_the_camera():
 
 
 def rotation(yaw=0.0, pitch=0.0, roll=0.0):
-    """Nose to the right, nose up, clockwise; written out, x right, y down, z away from the camera."""
+    """Positive angles: nose right, nose up, clockwise. Axes: x right, y down, z away from the camera."""
     y, p, r = np.radians([yaw, pitch, roll])
     about_z = np.array([(np.cos(r), -np.sin(r), 0), (np.sin(r), np.cos(r), 0), (0, 0, 1)])
     about_y = np.array([(np.cos(y), 0, -np.sin(y)), (0, 1, 0), (np.sin(y), 0, np.cos(y))])
@@ -45,7 +45,7 @@ def rotation(yaw=0.0, pitch=0.0, roll=0.0):
 
 
 def project(turn, eyes=100.0, middle=(320, 240)):
-    """FACE_3D as a camera DISTANCE away sees it in the middle of its picture, `eyes` pixels per outer-eye distance."""
+    """FACE_3D as seen by a camera at DISTANCE, about `middle`, with `eyes` pixels per outer-eye distance."""
     x, y, z = (FACE_3D @ turn.T).T
     return np.stack([x, y], axis=1) * (eyes * DISTANCE / (z + DISTANCE))[:, None] + middle
 
@@ -68,7 +68,7 @@ def test_the_pose_does_not_depend_on_where_in_a_photo_the_face_is():
     np.testing.assert_allclose(here.rotation, there.rotation, atol=1e-4)
 
 
-def test_angles_mean_what_they_say():
+def test_angles_have_the_documented_signs():
     right, up, tilted = (project(rotation(**{a: 20})) for a in ("yaw", "pitch", "roll"))
     frontal = project(np.eye(3))
     assert right[30, 0] > frontal[30, 0] + 5  # the tip of the nose moves to the right

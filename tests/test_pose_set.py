@@ -1,4 +1,4 @@
-"""The pose set: both layouts are read alike, and errors are told by yaw, by hand-worked numbers."""
+"""The pose set: both layouts give the same faces; errors by yaw agree with numbers computed by hand."""
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ def test_both_layouts_give_the_same_faces(tmp_path, faces):
     np.testing.assert_array_equal(found.subset(np.array([2, 0])).yaws.round(), [75, -10])
 
 
-def test_it_is_found_in_the_data_folder_or_is_none(tmp_path, faces, monkeypatch):
+def test_it_is_found_in_the_data_folder_or_none_is_returned(tmp_path, faces, monkeypatch):
     monkeypatch.setenv("KEYPOINTS_DATA", str(tmp_path))
     assert load_pose_set() is None
     (tmp_path / "AFLW2000").mkdir()
@@ -67,7 +67,7 @@ def test_it_is_found_in_the_data_folder_or_is_none(tmp_path, faces, monkeypatch)
     assert len(load_pose_set()) == 3
 
 
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path, faces):
+def test_a_damaged_folder_is_one_sentence(tmp_path, faces):
     write_xml(tmp_path, faces, yaws=(1.0, None, 2.0))
     with pytest.raises(DataError, match=r"labels\.xml: <image> image00001\.jpg has no yaw"):
         load_pose_set(tmp_path)
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path, faces):
         load_pose_set(tmp_path)
 
 
-def test_errors_are_of_the_box_and_of_their_band():
+def test_errors_are_relative_to_the_box_and_grouped_by_yaw():
     corners = np.array([(0, 0), (20, 0), (0, 5), (20, 5)], float)  # sqrt(w h) is 10
     true = np.tile(corners[np.arange(68) % 4], (3, 1, 1))
     predicted = true.copy()
@@ -95,7 +95,7 @@ def test_errors_are_of_the_box_and_of_their_band():
     assert "all 60-90" not in errors
 
 
-def test_spread_that_knows_its_error_correlates():
+def test_a_spread_that_grows_with_the_error_correlates():
     rng = np.random.default_rng(0)
     true, off = np.zeros((4, 68, 2)), rng.normal(0, 1, (4, 68, 2))
     size = np.linalg.norm(off, axis=2)
@@ -103,7 +103,7 @@ def test_spread_that_knows_its_error_correlates():
     assert spread_correlation(true + off, true, -size) == pytest.approx(-1)
 
 
-def test_faces_that_a_detector_missed_are_counted_and_left_out(tmp_path, faces):
+def test_missed_faces_are_counted_and_left_out(tmp_path, faces):
     write_xml(tmp_path, faces)
     pose_set = load_pose_set(tmp_path)
     boxes = pose_set.boxes.copy()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def alone(drawn):
-    """What one process makes of it: network and history."""
+    """The network and the history of training in a single process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.device.has_fast_bfloat16", None)  # which train replaces
         return launched.train(drawn)
@@ -35,7 +35,7 @@ def launch(drawn, output, *options, restarts=0):
 
 
 def check_same(alone, output):
-    """Both processes have the history and the weights of one that trains alone."""
+    """Check that both processes have the history and the weights of training in a single one."""
     model, history = alone
     for number in range(2):
         both = pd.read_csv(output / f"history-{number}.csv")
@@ -44,7 +44,7 @@ def check_same(alone, output):
 
 
 def test_two_processes_have_the_loss_curve_of_one(alone, drawn, tmp_path):
-    """With shares of different sizes, other numbers of known points in them, and a last batch of one face."""
+    """The shares differ in size and in their number of known points, and the last batch has one face."""
     done = launch(drawn, tmp_path)
     assert done.returncode == 0, done.stderr
     check_same(alone, tmp_path)
@@ -54,7 +54,7 @@ def test_two_processes_have_the_loss_curve_of_one(alone, drawn, tmp_path):
     ]
 
 
-def test_a_process_that_dies_ends_the_others_and_a_restart_goes_on(alone, drawn, tmp_path):
+def test_a_process_that_dies_ends_the_others_and_a_restart_resumes(alone, drawn, tmp_path):
     done = launch(drawn, tmp_path, launched.KILLED, restarts=1)
     assert done.returncode == 0, done.stderr
     assert "process 0: ended, since another process of this training did" in done.stderr
@@ -62,7 +62,7 @@ def test_a_process_that_dies_ends_the_others_and_a_restart_goes_on(alone, drawn,
     check_same(alone, tmp_path)
 
 
-def test_one_process_goes_on_where_two_were_interrupted(alone, drawn, tmp_path, monkeypatch):
+def test_one_process_resumes_where_two_were_interrupted(alone, drawn, tmp_path, monkeypatch):
     done = launch(drawn, tmp_path, launched.INTERRUPTED)
     assert "interrupted: 2 of 4 epochs are done" in done.stdout and done.returncode == 0
     monkeypatch.setattr("training.device.has_fast_bfloat16", None)

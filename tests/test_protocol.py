@@ -38,7 +38,7 @@ def people(*parts):
     return {str(name) for part in parts for name in part.people}
 
 
-def test_unseen_people_are_in_no_training_frame_and_all_their_frames_are_measured(both, frames):
+def test_unseen_people_are_in_no_training_frame_and_all_their_frames_are_tested(both, frames):
     split = both["unseen"]
     test = split.tests["unseen"]
     strangers = people(*test.parts)
@@ -49,18 +49,18 @@ def test_unseen_people_are_in_no_training_frame_and_all_their_frames_are_measure
     assert len(test.parts[1]) == of_both_files
 
 
-def test_no_photo_of_300_w_is_on_both_sides(both):
+def test_no_photo_of_300_w_is_on_both_sides_of_the_split(both):
     cuts, test = both["all"].training[1], both["all"].tests["300-W"]
     assert not set(cuts.photos) & set(test.groups)
     assert len(np.unique(cuts.photos)) == pytest.approx(4 * len(np.unique(test.groups)), abs=3)
 
 
-def test_training_does_not_import_what_only_measuring_needs():
+def test_training_does_not_import_modules_for_measuring():
     loaded = "import sys, train; print([m for m in ('protocol', 'benchmarks', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_what_ships_is_not_measured_on_photos_that_it_learned_from(both):
+def test_shipped_networks_are_not_tested_on_their_training_photos(both):
     with pytest.raises(DataError, match=r"learned from \d+ photos of this test \(\w+ is one\); they are only"):
         check_not_learned(both["all"])  # drawn faces, which are not on the list
     photos = both["all"].tests["300-W"]
@@ -68,7 +68,7 @@ def test_what_ships_is_not_measured_on_photos_that_it_learned_from(both):
     check_not_learned(replace(both["all"], tests={"300-W": listed}))
 
 
-def test_exact_boxes_are_the_tight_ones_and_jitter_is_as_large_as_said(both):
+def test_exact_boxes_are_tight_and_jitter_has_the_documented_size(both):
     test = both["all"].tests["official"]
     exact = test.exact_boxes()
     np.testing.assert_allclose(exact[3], tight_box(test.parts[0].keypoints[3]))
@@ -80,7 +80,7 @@ def test_exact_boxes_are_the_tight_ones_and_jitter_is_as_large_as_said(both):
     np.testing.assert_array_equal(moved, jittered(many))
 
 
-def test_faces_that_the_detector_misses_are_left_out_and_counted_as_failures(frames):
+def test_missed_faces_are_left_out_of_the_error_and_counted_as_failures(frames):
     twelve = frames.subset(range(6, 18))
     test, boxes = HeldOut((twelve,), twelve.people), np.stack([tight_box(twelve.keypoints[i]) for i in range(6, 18)])
     boxes[2:6] = np.nan
@@ -92,8 +92,8 @@ def test_faces_that_the_detector_misses_are_left_out_and_counted_as_failures(fra
     assert row["failures at 8 %"] == pytest.approx(100 / 3) and row["AUC to 8 %"] == pytest.approx(2 / 3)
 
 
-def test_a_detector_is_asked_about_every_picture(frames):
-    def detector(picture):  # finds the face of even rows only, and something in the corner
+def test_the_detector_runs_on_every_picture(frames):
+    def detector(picture):  # finds the face of even rows only, and a false box in the corner
         asked.append(picture.shape)
         boxes = [[-500, -500, 9, 9]] + ([tight_box(frames.keypoints[len(asked) - 1])] if len(asked) % 2 else [])
         return np.array(boxes, np.float32), np.ones(len(boxes))
@@ -106,7 +106,7 @@ def test_a_detector_is_asked_about_every_picture(frames):
 
 @pytest.mark.parametrize("frames_kind", list(Kind))
 @pytest.mark.parametrize("faces_kind", [Kind.PUBLISHED, Kind.DRAWN])
-def test_only_published_frames_with_published_faces_are_real(frames_kind, faces_kind, monkeypatch):
+def test_real_splits_need_the_published_frames_and_the_published_photos(frames_kind, faces_kind, monkeypatch):
     frames = DataFolder("frames", frames_kind, "these frames")
     monkeypatch.setattr("data_sets.splits.find_ibug", lambda: DataFolder("faces", faces_kind, "those faces"))
     monkeypatch.setattr("data_sets.splits.splits", lambda root: [root])
@@ -137,30 +137,30 @@ def test_boxes_follow_a_subset(frames):
     np.testing.assert_array_equal([sample["box"] for sample in with_boxes(part, boxes)], boxes)
 
 
-def test_the_interval_is_that_of_groups_not_of_faces():
+def test_the_interval_resamples_groups_not_faces():
     rng = np.random.default_rng(3)
     groups = np.repeat(np.arange(100), 9)
-    errors = np.repeat(rng.normal(5, 1, 100), 9)  # nine equal faces of everybody: 100 numbers in truth
+    errors = np.repeat(rng.normal(5, 1, 100), 9)  # nine equal faces per person: only 100 independent numbers
     low, high = interval(errors, groups)
     wide = 2 * 1.96 * errors.std() / np.sqrt(100)  # the normal approximation for 100 independent numbers
     assert high - low == pytest.approx(wide, rel=0.15) and low < errors.mean() < high
 
 
-def test_centring_moves_labels_by_half_a_cell(frames):
+def test_centred_labels_are_shifted_by_half_a_cell(frames):
     moved = frames.keypoints - centre_labels(frames).keypoints
     sides = np.ptp(frames.keypoints[5], axis=0)
     np.testing.assert_allclose(moved[5], LABEL_SHIFT * np.sqrt(sides[0] * sides[1]), rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_only_labels_of_the_published_frames_are_centred(kind, drawn, monkeypatch):
+def test_only_labels_of_the_published_frames_are_shifted(kind, drawn, monkeypatch):
     monkeypatch.setattr("data_sets.course.kind_of", lambda root: kind)
     monkeypatch.setattr("data_sets.course.centre_labels", lambda frames: "centred")
     centred = [frames == "centred" for frames in course_frames(drawn)]
     assert centred == [kind is Kind.PUBLISHED] * 2
 
 
-def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_the_crop(both):
+def test_a_shipped_recipe_trains_on_both_data_sets_and_predicts_in_parts_of_the_crop(both):
     split, recipe = both["all"], RECIPES["fast"].for_scheme(IBUG_68)
     training = tuple(part.subset(range(8)) for part in split.faces(recipe))
     assert len(split.faces(recipe)) == 3 and len(split.faces(RECIPES["face-crops"])) == 1
@@ -172,7 +172,7 @@ def test_a_shipped_recipe_trains_on_both_kinds_of_faces_and_answers_in_parts_of_
     assert predicted.shape == true.shape and 0 < true.min() < true.max() < 1
 
 
-def test_new_rows_take_the_place_of_old_ones_and_the_others_stay(tmp_path):
+def test_new_rows_replace_old_ones_and_the_others_stay(tmp_path):
     path = tmp_path / "results" / "table.csv"
     merge_rows(pd.DataFrame({"row": ["b", "a"], "NME": [2, 1]}), path, ["row"], "abc")
     merge_rows(pd.DataFrame({"row": ["c", "b"], "NME": [3, 20]}), path, ["row"], "abc")

@@ -1,4 +1,4 @@
-"""Networks in 8 bits: those that ship, and one of one's own."""
+"""Networks in 8 bits: the shipped ones, and one that was just made."""
 
 import numpy as np
 import onnx
@@ -21,14 +21,14 @@ NAMES = ("accurate", "fast")
 
 
 def faces(expects) -> np.ndarray:
-    """Crops of drawn faces that no network was calibrated with."""
+    """Crops of drawn faces that were not used for calibration."""
     pipeline = FacePipeline(OnnxNetwork(SAVED_MODELS / "fast.onnx"), lambda image: ([], []))
     assert pipeline.network.expects.size == expects.size
     return np.stack([pipeline.crop(image, tight_box(points)) for image, points in map(draw_face, range(40, 56))])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_those_that_ship_answer_as_torch_does(name):
+def test_the_shipped_networks_predict_what_torch_does(name):
     model, network = load_model(SAVED_MODELS / f"{name}.pt"), OnnxNetwork(SAVED_MODELS / f"{name}-int8.onnx")
     assert network.expects == model.expects
     crops = faces(model.expects)
@@ -38,12 +38,12 @@ def test_those_that_ship_answer_as_torch_does(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_library_runs_them_on_a_cpu(name):
+def test_the_library_runs_8_bits_on_a_cpu(name):
     crops = faces(load_network(name).expects)[:2]
-    answers = {kind: OnnxNetwork(SAVED_MODELS / f"{name}{kind}.onnx").locate(crops) for kind in ("", "-int8")}
+    expected = {kind: OnnxNetwork(SAVED_MODELS / f"{name}{kind}.onnx").locate(crops) for kind in ("", "-int8")}
     found = load_network(name).locate(crops)
-    np.testing.assert_allclose(found, answers["-int8"], atol=1e-6)
-    assert np.abs(found - answers[""]).max() > 1e-5
+    np.testing.assert_allclose(found, expected["-int8"], atol=1e-6)
+    assert np.abs(found - expected[""]).max() > 1e-5
 
 
 def weights_of(path) -> list[np.ndarray]:
@@ -53,13 +53,13 @@ def weights_of(path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sums_of_two_products_fit_into_16_bits(name):
+def test_sums_of_two_products_of_weights_and_activations_fit_into_16_bits(name):
     weights = weights_of(SAVED_MODELS / f"{name}-int8.onnx")
     assert len(weights) == 18  # all convolutions but the last
     assert 2 * 255 * max(np.abs(tensor.astype(int)).max() for tensor in weights) < 2**15
 
 
-def test_one_of_ones_own(tmp_path):
+def test_any_network_can_be_quantised(tmp_path):
     torch.manual_seed(0)
     model = FastNet(85).eval()
     model.expects = TWO_JAWS_OF_160

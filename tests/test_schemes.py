@@ -41,25 +41,25 @@ def test_a_scheme_is_read_from_a_file_and_goes_through_json(tmp_path):
         ("[contours]", "[contours"),
     ],
 )
-def test_a_scheme_that_does_not_fit_together_is_one_sentence_that_names_the_file(old, new, tmp_path):
+def test_an_inconsistent_scheme_is_one_sentence_that_names_the_file(old, new, tmp_path):
     (tmp_path / "mine.toml").write_text(TOML.replace(old, new))
     with pytest.raises(DataError, match="mine.toml: not a scheme") as caught:
         read_scheme(tmp_path / "mine.toml")
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_network_expects_survives_its_weights_file():
+def test_expects_survives_a_weights_file():
     expects = Expects(128, 0.3, -0.5, 128.0, Scheme("two", 2, mirror=(1, 0)), color=True)
     assert Expects.from_dict(expects.to_dict()) == expects
     assert Expects.from_dict({"size": 96, "scheme": "ibug-68"}) == Expects(size=96)
 
 
-def test_without_a_scheme_68_points_are_those_of_300_w_and_others_have_no_meaning():
+def test_by_default_68_points_are_those_of_300_w_and_others_are_anonymous():
     assert default_scheme(68) is IBUG_68
     assert default_scheme(98) == Scheme("98 points", 98)
 
 
-def test_sides_are_swapped_in_arrays_and_tensors_by_the_table_only():
+def test_sides_are_swapped_by_the_mirror_table_in_arrays_and_tensors():
     points, scheme = np.arange(6).reshape(1, 3, 2), Scheme("three", 3, mirror=(1, 0, 2))
     assert scheme.swap_sides(points)[0].tolist() == [[2, 3], [0, 1], [4, 5]]
     assert scheme.swap_sides(torch.from_numpy(points))[0].tolist() == [[2, 3], [0, 1], [4, 5]]

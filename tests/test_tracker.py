@@ -1,4 +1,4 @@
-"""Following faces: the One-Euro filter, identities, gaps, newcomers, and what is refused."""
+"""Tracking faces: the One-Euro filter, identities, gaps, new faces, and errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ GRAY = np.full((240, 480, 3), 128, np.uint8)
 
 
 def scene(*places):
-    """A picture with drawn faces at (x, y), None for a face that is not there, and the keypoints of all."""
+    """A picture with drawn faces at (x, y), or without a face for None, and the keypoints of all of them."""
     image, truth = GRAY.copy(), []
     for (pixels, keypoints), place in zip(FACES, places, strict=False):
         if place:
@@ -27,13 +27,13 @@ def scene(*places):
 
 
 class Detector:
-    """Knows where the faces are, and counts how often it was asked."""
+    """Returns the true boxes and counts its calls."""
 
     def __init__(self):
-        self.truth, self.asked = [], 0
+        self.truth, self.calls = [], 0
 
     def __call__(self, image):
-        self.asked += 1
+        self.calls += 1
         boxes = np.array([tight_box(points) for points in self.truth], np.float32).reshape(-1, 4)
         return boxes, np.full(len(boxes), 0.9)
 
@@ -45,7 +45,7 @@ def pipeline():
 
 @pytest.fixture
 def watch(pipeline):
-    """Shows scenes to a tracker, 30 a second; returns the faces of each."""
+    """Run a tracker over scenes, 30 a second; returns the tracked faces of each."""
 
     def call(scenes, **options):
         tracker, found = Tracker(pipeline, **options), []
@@ -54,7 +54,7 @@ def watch(pipeline):
             found.append(tracker(image, number / 30))
         return found
 
-    pipeline.detector.asked = 0
+    pipeline.detector.calls = 0
     return call
 
 
@@ -66,7 +66,7 @@ def identities(found):
 
 
 def one_euro_by_hand(values, rate, min_cutoff, beta):
-    """Algorithm 1 of the paper for one number, written from its text."""
+    """Algorithm 1 of the paper for a single number."""
     alpha = lambda cutoff: 1 / (1 + rate / (2 * np.pi * cutoff))  # noqa: E731
     filtered, speed, out = values[0], 0.0, [values[0]]
     for value in values[1:]:
@@ -85,7 +85,7 @@ def test_one_euro_is_that_of_the_paper():
     assert not np.array(points)[..., 1].any()
 
 
-def test_one_euro_turns_with_the_points_and_scales_with_their_unit():
+def test_one_euro_commutes_with_rotation_and_scaling():
     path = np.cumsum(np.random.default_rng(1).normal(0, 1, (30, 4, 2)), axis=0)
     turn = np.array([(0.6, -0.8), (0.8, 0.6)])
 
@@ -96,7 +96,7 @@ def test_one_euro_turns_with_the_points_and_scales_with_their_unit():
     np.testing.assert_allclose(smoothed(3 * path @ turn, 30.0), 3 * smoothed(path, 10.0) @ turn, rtol=1e-9)
 
 
-def test_points_that_tremble_are_smoothed_and_points_that_move_hardly_lag():
+def test_resting_points_are_smoothed_and_moving_ones_hardly_lag():
     rest = np.random.default_rng(2).normal(0, 0.005, (90, 68, 2))
     smooth = OneEuro(20.0)
     calm = np.array([smooth(frame, 1 / 30, 0.5, 0.06) for frame in rest])
@@ -112,35 +112,35 @@ def test_infinite_cutoff_does_not_smooth():
         np.testing.assert_allclose(smooth(frame, 0.1, np.inf), frame)
 
 
-# ---- following
+# ---- tracking
 
 
-def test_a_moving_face_is_followed_without_the_detector(watch, pipeline):
+def test_a_moving_face_is_tracked_without_the_detector(watch, pipeline):
     found = watch([[(20 + 5 * step, 40)] for step in range(20)], interval=99)
-    assert identities(found) == [[0]] * 20 and pipeline.detector.asked == 1
+    assert identities(found) == [[0]] * 20 and pipeline.detector.calls == 1
     truth = FACES[0][1] + (20 + 5 * 19, 40)
     error = np.linalg.norm(found[-1][0].face.keypoints - truth, axis=1).mean()
     assert error < 0.05 * np.ptp(truth, axis=0).max()
     assert found[-1][0].face.pose is not None and found[-1][0].face.score == pytest.approx(0.9)
 
 
-def test_a_face_that_comes_back_keeps_its_number_after_a_short_gap_only(watch):
+def test_a_face_keeps_its_identity_over_a_short_gap_only(watch):
     here, gone = [(160, 40)], [None]
     assert identities(watch([here, here, *[gone] * 5, here, here])) == [[0], [0], *[[]] * 5, [0], [0]]
     assert identities(watch([here, *[gone] * 8, here], memory=0.2, interval=0.01))[-1] == [1]
 
 
-def test_a_face_that_appears_far_from_where_one_was_lost_is_a_new_one(watch):
+def test_a_face_far_from_where_one_was_lost_gets_a_new_identity(watch):
     assert identities(watch([[(0, 40)], [None], [(310, 40)]])) == [[0], [], [1]]
 
 
-def test_newcomers_are_found_at_intervals(watch, pipeline):
+def test_new_faces_are_found_at_intervals(watch, pipeline):
     alone, both = [(20, 40)], [(20, 40), (260, 40)]
     found = identities(watch([alone] * 5 + [both] * 10, interval=0.3))
-    assert found[8] == [0] and found[-1] == [0, 1] and pipeline.detector.asked == 2
+    assert found[8] == [0] and found[-1] == [0, 1] and pipeline.detector.calls == 2
 
 
-def test_two_faces_keep_their_numbers(watch):
+def test_two_faces_keep_their_identities(watch):
     found = watch([[(20 + 3 * step, 40), (300 - 3 * step, 40)] for step in range(20)])
     assert identities(found) == [[0, 1]] * 20
     paths = [[faces[number].face.keypoints[:, 0].mean() for faces in found] for number in (0, 1)]
@@ -148,14 +148,14 @@ def test_two_faces_keep_their_numbers(watch):
     assert (to_the_left[2:] < 0).all() and (to_the_right[2:] > 0).all()
 
 
-def test_a_face_that_is_covered_by_another_is_not_told_twice(watch):
+def test_a_face_that_is_covered_by_another_is_not_reported_twice(watch):
     found = watch([[(100, 40), (100 + max(0, 180 - 12 * step), 40)] for step in range(25)])
     assert all(len(faces) <= 2 for faces in found) and len(found[-1]) == 1
 
 
-def test_nobody_is_an_empty_list_and_the_detector_is_asked_at_intervals(watch, pipeline):
+def test_frames_without_faces_are_empty_lists_and_the_detector_runs_at_intervals(watch, pipeline):
     assert watch([[None]] * 8, interval=0.3) == [[]] * 8
-    assert pipeline.detector.asked == 1
+    assert pipeline.detector.calls == 1
 
 
 def test_tracking_is_the_same_at_any_scale(pipeline):
@@ -171,7 +171,7 @@ def test_tracking_is_the_same_at_any_scale(pipeline):
     assert np.linalg.norm(ends[0] - ends[1], axis=1).mean() < 0.02 * np.ptp(ends[0], axis=0).max()
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize("seconds", (1.0, 0.5, float("nan")))
@@ -183,27 +183,27 @@ def test_frames_that_are_not_in_order_are_refused(pipeline, seconds):
 
 
 def test_a_network_without_spread_is_refused(pipeline):
-    class Blind:
+    class WithoutSpread:
         expects = pipeline.network.expects
 
         def locate(self, crops):
-            answer = pipeline.network.locate(crops)
-            answer[..., 2] = np.nan
-            return answer
+            located = pipeline.network.locate(crops)
+            located[..., 2] = np.nan
+            return located
 
     image, truth = scene((20, 40))
     detector = Detector()
     detector.truth = truth
-    tracker = Tracker(FacePipeline(Blind(), detector))
+    tracker = Tracker(FacePipeline(WithoutSpread(), detector))
     tracker(image, 0.0)
     with pytest.raises(DataError, match="does not estimate its spread"):
         tracker(image, 0.1)
 
 
-# ---- the measurement
+# ---- benchmarks/video.py
 
 
-def test_lag_and_jitter_are_those_that_were_put_in():
+def test_lag_and_jitter_are_measured_as_they_were_added():
     at = np.arange(90)[:, None, None] / 30 + np.zeros((1, 68, 2))
     path = lambda times: 20 * np.sin(np.pi * times)  # noqa: E731
     assert lag(path(at - 0.5 / 30) + 3, path(at)) == pytest.approx(0.5, abs=0.03)
@@ -212,7 +212,7 @@ def test_lag_and_jitter_are_those_that_were_put_in():
     assert sway == pytest.approx(2 * 2**0.5, rel=0.02) and step == pytest.approx(2 * np.pi**0.5, rel=0.02)
 
 
-def test_drawn_films_tell_where_the_face_is():
+def test_drawn_films_have_the_true_keypoints():
     image, seconds, keypoints = next(frames(2, still))
     assert image.shape == (240, 320, 3) and image.dtype == np.uint8 and seconds == 0
     x, y, w, h = tight_box(keypoints)

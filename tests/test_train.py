@@ -28,7 +28,7 @@ def test_an_interrupted_script_does_not_replace_finished_weights(drawn, tmp_path
     assert weights.read_bytes() == b"finished"
 
 
-def test_checkpoints_are_gone_when_the_weights_are_saved_and_not_before(eight, tmp_path, monkeypatch):
+def test_checkpoints_are_deleted_once_the_weights_are_saved_and_not_before(eight, tmp_path, monkeypatch):
     fast, weights = FAST, tmp_path / "fast.pt"
     recipe = replace(fast, epochs=1, batch_size=4, first=replace(fast.first, epochs=1, batch_size=4))
     (tmp_path / "fast-3.checkpoint").touch()  # of another run
@@ -41,7 +41,7 @@ def test_checkpoints_are_gone_when_the_weights_are_saved_and_not_before(eight, t
     assert sorted(file.name for file in tmp_path.iterdir()) == ["fast-3.checkpoint", "fast.pt"]
 
 
-def test_a_second_stage_whose_first_is_trained_anew_is_trained_anew(eight, tmp_path):
+def test_a_new_first_stage_makes_the_second_stage_start_again(eight, tmp_path):
     fast, checkpoint = FAST, tmp_path / "fast.checkpoint"
     recipe = replace(fast, epochs=1, batch_size=4, first=replace(fast.first, epochs=1, batch_size=4))
     run_recipe(recipe, eight, checkpoint=checkpoint)
@@ -65,7 +65,7 @@ def test_a_network_that_could_not_be_loaded_is_not_trained(eight, tmp_path):
         (Kind.PUBLISHED, Kind.DRAWN, "photos"),
     ],
 )
-def test_weights_that_ship_are_made_of_real_faces_only(course, photos, missing, drawn, tmp_path, monkeypatch):
+def test_shipped_weights_are_trained_on_real_faces_only(course, photos, missing, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("train.SAVED_MODELS", tmp_path)
     monkeypatch.setattr("train.find_data", lambda: DataFolder(drawn, course, "the course"))
     monkeypatch.setattr("data_sets.splits.find_ibug", lambda: DataFolder(drawn, photos, "photos"))
@@ -75,14 +75,14 @@ def test_weights_that_ship_are_made_of_real_faces_only(course, photos, missing, 
     assert not list(tmp_path.iterdir())
 
 
-def test_real_faces_are_taken_for_real(monkeypatch):
+def test_published_data_counts_as_real(monkeypatch):
     real = DataFolder("data", Kind.PUBLISHED, "frames")
     monkeypatch.setattr("data_sets.splits.find_ibug", lambda: real)
     monkeypatch.setattr("data_sets.splits.splits", lambda root: ["splits of", root])
     assert real_splits(real) == ["splits of", "data"]
 
 
-def test_only_the_recipe_as_it_is_goes_to_the_file_that_ships():
+def test_only_the_unchanged_recipe_writes_the_shipped_file():
     def output(epochs=None, seed=0, data=None, start=None):
         return default_output(Namespace(recipe="fast", epochs=epochs, seed=seed, data=data, start=start))
 
@@ -91,7 +91,7 @@ def test_only_the_recipe_as_it_is_goes_to_the_file_that_ships():
     assert [path.name for path in paths] == names and {path.parent for path in paths} == {SAVED_MODELS}
 
 
-def test_epochs_are_shared_out_among_the_stages():
+def test_epochs_are_divided_among_the_stages():
     fast, course = RECIPES["fast"], RECIPES["course-mse"]
     assert [stage.epochs for stage in fast.lasting(10).stages] == [6, 4] and course.lasting(7).epochs == 7
     assert [stage.epochs for stage in fast.lasting(1).stages] == [1]
@@ -99,26 +99,26 @@ def test_epochs_are_shared_out_among_the_stages():
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "2.5"])
-def test_no_epochs_at_all_is_a_mistake(epochs, monkeypatch, capsys):
+def test_a_number_of_epochs_below_one_is_refused(epochs, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["train.py", "face-crops", f"--epochs={epochs}"])
     with pytest.raises(SystemExit):
         main()
     assert re.search(f"--epochs: invalid .*{epochs}", capsys.readouterr().err)
 
 
-def test_a_recipe_with_a_finish_goes_on_with_it_and_resumes_there(eight, tmp_path, monkeypatch):
+def test_a_recipe_with_a_finish_trains_both_stages_and_resumes_in_the_second(eight, tmp_path, monkeypatch):
     seen = []
 
-    def nearly_as_it_is(sample):
+    def unchanged(sample):
         seen.append(1)
         return sample
 
     fast = FAST
     first = replace(fast.first, epochs=1, batch_size=4)
-    recipe = replace(fast, augmentations=(nearly_as_it_is,), epochs=2, batch_size=4, first=first)
+    recipe = replace(fast, augmentations=(unchanged,), epochs=2, batch_size=4, first=first)
     model, history = run_recipe(recipe, eight, checkpoint=tmp_path / "run.checkpoint")
     assert history["epoch"].tolist() == [1, 2, 3] and recipe.total_epochs == 3
-    assert len(seen) == 2 * len(eight) + recipe.batch_size  # whose first batch is noted in the checkpoint
+    assert len(seen) == 2 * len(eight) + recipe.batch_size  # its first batch once more, for the checkpoint
 
     (tmp_path / "run.2.checkpoint").unlink()
     interrupted = InterruptedLoss(at=4, loss="spread")  # the finish has two batches an epoch

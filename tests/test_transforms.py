@@ -29,7 +29,7 @@ SIZE = (260, 300)  # h, w
 
 @pytest.fixture
 def blobs():
-    """68 soft blobs at places between pixels, and those places as keypoints."""
+    """68 blurred dots between the pixels, with their centres as keypoints."""
     generator = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(np.arange(9) * 26 + 46, np.arange(8) * 26 + 39), -1).reshape(-1, 2)[:68]
     keypoints = (grid + generator.uniform(-0.5, 0.5, (68, 2))).astype(np.float32)
@@ -40,7 +40,7 @@ def blobs():
 
 
 def centroid(image, point, radius):
-    """Where the blob near a point has its centre of brightness."""
+    """The centre of brightness of the blob near a point."""
     left, top = (np.rint(point) - radius).astype(int)
     window = image[top : top + 2 * radius + 1, left : left + 2 * radius + 1, 0].astype(float)
     window = np.clip(window - 2, 0, None)  # rounding leaves a floor of 1 or 2 levels between blobs
@@ -49,7 +49,7 @@ def centroid(image, point, radius):
 
 
 def worst_disagreement(sample):
-    """Largest distance of a keypoint and its blob, over the points well inside the picture."""
+    """The largest distance between a keypoint and its blob, over the points well inside the picture."""
     image, keypoints = sample["image"], sample["keypoints"]
     height, width = image.shape[:2]
     spacing = np.sort(np.linalg.norm(keypoints[:, None] - keypoints, axis=-1), axis=1)[:, 1].min()
@@ -78,7 +78,7 @@ GEOMETRIC = {
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
-def test_image_and_keypoints_move_alike(name, blobs):
+def test_image_and_keypoints_move_together(name, blobs):
     for seed in range(3):
         torch.manual_seed(seed)
         assert worst_disagreement(GEOMETRIC[name](blobs)) < 0.05
@@ -86,9 +86,9 @@ def test_image_and_keypoints_move_alike(name, blobs):
 
 def test_strong_shrinking_does_not_alias_or_shift():
     image = np.zeros((1200, 1200, 3), np.uint8)
-    image[:, ::2] = 255  # the finest stripes there are: gray from afar
+    image[:, ::2] = 255  # stripes one pixel wide, whose mean is gray
     small = warp(image, crop_matrix((200, 200, 800, 800), 100, 0.0), (100, 100))
-    assert np.abs(small[10:90, 10:90].astype(float) - 127.5).max() < 20  # unaveraged stripes would be 127 off
+    assert np.abs(small[10:90, 10:90].astype(float) - 127.5).max() < 20  # without averaging they would be off by 127
     cv2.circle(image := np.zeros_like(image), (700, 500), 40, (255, 255, 255), cv2.FILLED)
     matrix = crop_matrix((203, 207, 811, 801), 100, 0.1)
     small = warp(image, matrix, (100, 100))
@@ -124,7 +124,7 @@ def test_mirroring_twice_is_identity(blobs):
     np.testing.assert_allclose(renamed[:, 0], SIZE[1] - 1 - blobs["keypoints"][:, 0], atol=1e-4)
 
 
-def test_points_that_nobody_can_swap_are_never_mirrored_and_those_of_another_scheme_are_refused(blobs):
+def test_points_without_a_mirror_table_are_never_mirrored_and_those_of_another_scheme_refused(blobs):
     five = {**blobs, "keypoints": blobs["keypoints"][:5]}
     always = RandomAffine(rotation=0, scale=0, shift=0, mirror=1, scheme=Scheme("five", 5))
     np.testing.assert_array_equal(always(five)["image"], blobs["image"])
@@ -154,13 +154,13 @@ def test_random_crop_of_the_same_size_is_the_picture(blobs):
 
 
 @pytest.mark.parametrize("transform", [Rescale(200), Resize(100), RandomCrop(100), CenterCrop(100)])
-def test_a_box_in_the_old_picture_does_not_stay(transform, blobs):
+def test_the_box_of_the_old_picture_is_dropped(transform, blobs):
     moved = transform(blobs | {"box": tight_box(blobs["keypoints"]), "name": "Ann"})
     assert "box" not in moved and moved["name"] == "Ann"
 
 
 @pytest.mark.parametrize("crop", [RandomCrop(280), CenterCrop((400, 100))])
-def test_too_small_a_picture_is_a_clear_error(crop, blobs):
+def test_a_picture_smaller_than_the_crop_is_a_clear_error(crop, blobs):
     with pytest.raises(ValueError, match=r"Crop of .* the picture is only 260x300"):
         crop(blobs)
 
@@ -196,7 +196,7 @@ PHOTOMETRIC = [RandomColor(), RandomBlur(p=1), RandomNoise(p=1), RandomOcclusion
 
 
 @pytest.mark.parametrize("transform", PHOTOMETRIC, ids=lambda t: type(t).__name__)
-def test_photometric_augmentation_leaves_points_and_input_alone(transform, blobs):
+def test_photometric_augmentations_change_neither_points_nor_input(transform, blobs):
     before = blobs["image"].copy()
     torch.manual_seed(0)
     changed = transform(blobs)
@@ -208,7 +208,7 @@ def test_photometric_augmentation_leaves_points_and_input_alone(transform, blobs
 
 @pytest.mark.parametrize("transform", [RandomNoise(p=1, sigma=10), RandomColor(brightness=0.0, contrast=0.2)])
 def test_colour_and_noise_round_to_the_nearest_gray_level(transform):
-    """Cutting decimals off would darken every picture by half a gray level."""
+    """Truncation would darken every picture by half a gray level."""
     noise = np.random.default_rng(0).integers(60, 190, (128, 128, 3), dtype=np.uint8)
     sample = {"image": noise, "keypoints": np.zeros((68, 2), np.float32)}
     torch.manual_seed(0)
@@ -227,7 +227,7 @@ def test_one_seed_repeats_every_augmentation(blobs):
     assert (everything(blobs)["keypoints"] != first["keypoints"]).any()
 
 
-def test_face_crop_uses_a_box_that_the_sample_brings(blobs):
+def test_face_crop_uses_the_box_of_the_sample(blobs):
     x, y, w, h = tight_box(blobs["keypoints"])
     moved = FaceCrop(100, 0.25)(blobs | {"box": np.array([x + 10, y, w, h])})
     plain = FaceCrop(100, 0.25)(blobs)
@@ -242,7 +242,7 @@ def test_to_tensor_divides_bytes_by_255_and_leaves_floats_as_they_are():
         assert tensor.flatten().tolist() == pytest.approx([0, 0.2, 1])
 
 
-def test_draws_of_random_affine_are_normal_and_end_at_two_sigma():
+def test_draws_of_random_affine_are_normal_and_clipped_at_two_sigma():
     torch.manual_seed(0)
     affine = RandomAffine(rotation=10, scale=0.1, shift=0.05, mirror=0)
     matrices = np.stack([affine.draw(101, 201)[0] for _ in range(2000)])
@@ -261,7 +261,7 @@ GRAY = np.full((40, 60, 3), 128, np.uint8)
 
 
 def draws(transform, image, times):
-    """What a random transform makes of a picture, many times."""
+    """The results of a random transform of a picture, many times."""
     torch.manual_seed(0)
     return [transform({"image": image, "keypoints": np.zeros((1, 2))})["image"].astype(float) for _ in range(times)]
 
@@ -275,7 +275,7 @@ def test_pictures_are_changed_with_the_probability_p(kind, p):
     assert changed == pytest.approx(p, abs=0.06) and (p or not changed)
 
 
-def test_brightness_is_added_in_gray_levels_with_the_sigma_asked_for():
+def test_brightness_is_added_in_gray_levels_with_the_given_sigma():
     means = [image.mean() - 128 for image in draws(RandomColor(15.0, 0.0, 0.0), GRAY, 500)]
     assert np.std(means) == pytest.approx(15, rel=0.1) and abs(np.mean(means)) < 2
     assert np.ptp(draws(RandomColor(15.0, 0.0, 0.0), GRAY, 1)[0]) == 0
@@ -328,7 +328,7 @@ def test_blur_spreads_an_edge_by_0_3_to_sigma_pixels(across):
     assert 1.8 < widths.max() < 2.05 and widths.min() < 0.5 and widths.mean() == pytest.approx(1.15, abs=0.15)
 
 
-def test_occlusions_are_one_rectangle_of_one_gray_anywhere_in_the_picture():
+def test_an_occlusion_is_a_rectangle_of_one_gray_anywhere_in_the_picture():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:] = (0, 1, 0)  # no gray, so that every hidden pixel shows
     drawn, places, grays, sizes = draws(RandomOcclusion(p=1, area=0.15), image, 400), [], [], []
@@ -358,7 +358,7 @@ def test_an_occlusion_as_large_as_the_picture_hides_all_of_it():
     assert np.mean([(picture != image).any(axis=2).all() for picture in drawn]) > 0.95
 
 
-def test_a_turn_is_any_angle_up_to_45_degrees_or_about_none():
+def test_a_turn_is_either_uniform_up_to_45_degrees_or_small():
     torch.manual_seed(0)
     angles = np.array([RandomTurn().draw() for _ in range(2000)])
     steep = np.array([RandomTurn(mild=0.0).draw() for _ in range(2000)])
@@ -370,14 +370,14 @@ def test_a_turn_is_any_angle_up_to_45_degrees_or_about_none():
     assert np.mean(np.abs(angles) > 15) == pytest.approx(0.7 * 2 / 3, abs=0.04)
 
 
-def test_a_turned_crop_is_about_the_box_of_the_turned_points(blobs):
+def test_a_turned_crop_is_centred_on_the_box_of_the_turned_points(blobs):
     torch.manual_seed(0)
     for _ in range(5):
         x, y, w, h = tight_box(FaceCrop(140, 0.2, turn=RandomTurn())(blobs)["keypoints"])
         assert (x + w / 2, y + h / 2, max(w, h)) == pytest.approx((69.5, 69.5, 100), abs=1e-3)
 
 
-def test_a_crop_is_augmented_about_its_own_middle(blobs):
+def test_a_crop_is_rotated_about_its_centre(blobs):
     plain = FaceCrop(100, 0.25)(blobs)["keypoints"] - 49.5
     torch.manual_seed(0)
     turned = FaceCrop(100, 0.25, RandomAffine(20, 0, 0, 0))(blobs)["keypoints"] - 49.5
@@ -389,13 +389,13 @@ def test_a_crop_is_augmented_about_its_own_middle(blobs):
 
 
 @pytest.mark.parametrize("settings", [{"contrast": 0.0}, {"saturation": 0.0}])
-def test_contrast_and_saturation_have_a_sigma_of_a_fifth_unless_told_otherwise(settings):
+def test_contrast_and_saturation_have_a_default_sigma_of_a_fifth(settings):
     image = np.random.default_rng(0).integers(100, 156, (40, 60, 3), dtype=np.uint8)
     spread = [drawn.std(axis=-1).mean() for drawn in draws(RandomColor(brightness=0.0, **settings), image, 300)]
     assert np.std(np.log(spread)) == pytest.approx(0.2, rel=0.15)
 
 
-def test_brightness_noise_and_occlusion_unless_told_otherwise():
+def test_the_defaults_of_brightness_noise_and_occlusion():
     means = [image.mean() - 128 for image in draws(RandomColor(contrast=0.0), GRAY, 500)]
     assert np.std(means) == pytest.approx(20, rel=0.1)
     assert 9 < max((image - 128).std() for image in draws(RandomNoise(p=1), GRAY, 200)) < 10.3
@@ -411,7 +411,7 @@ def test_points_of_another_scheme_are_refused_where_they_would_be_mirrored():
     assert RandomAffine(mirror=0)(five)["keypoints"].shape == (5, 2)
 
 
-def test_half_of_the_pictures_are_mirrored_unless_told_otherwise():
+def test_half_of_the_pictures_are_mirrored_by_default():
     torch.manual_seed(0)
     for p, transform in ((0.5, RandomAffine()), (0.2, RandomAffine(mirror=0.2)), (0.0, RandomAffine(mirror=0))):
         drawn = [transform.draw(50, 50) for _ in range(400)]
@@ -419,7 +419,7 @@ def test_half_of_the_pictures_are_mirrored_unless_told_otherwise():
         assert all((np.linalg.det(matrix[:, :2]) < 0) == mirrored for matrix, mirrored in drawn)
 
 
-def test_random_crop_draws_rows_and_columns_apart():
+def test_random_crop_draws_rows_and_columns_independently():
     y, x = np.mgrid[:7, :9]
     torch.manual_seed(0)
     sample = {"image": np.dstack([x, y, x]).astype(np.uint8), "keypoints": np.zeros((1, 2))}

@@ -1,4 +1,4 @@
-"""Turned views: the head is whole, points go where the picture goes, hidden things are hidden, the cache repeats."""
+"""Turned views: the head is closed, points move with the pixels, hidden parts are hidden, the cache is repeatable."""
 
 from collections import Counter
 from dataclasses import replace
@@ -36,12 +36,12 @@ cv2.setNumThreads(1)
 
 
 def seen_face(yaw=0.0, pitch=0.0, roll=0.0, scale=80.0):
-    """The template's own points, as a camera would see them, in a picture of 320 pixels."""
+    """The template's points as a camera sees them, in a picture of 320 pixels."""
     return Pose(scale, yaw, pitch, roll, np.array([160.0, 120.0])).project(POINTS).astype(np.float32)
 
 
 def plain_source(photo, keypoints):
-    """A photo on black, without anything that is guessed about hair and background."""
+    """A photo before a black background, without the guesses about hair and background."""
     return Source(Layers(photo, np.zeros_like(photo)), fit_head(keypoints))
 
 
@@ -59,7 +59,7 @@ def test_rotation_is_that_of_opencv():
     assert nose[0] > 0.3, "a positive yaw turns the nose to the picture's right"
 
 
-def test_the_face_is_one_piece_that_ends_where_the_rings_begin():
+def test_the_face_is_one_surface_whose_edge_is_where_the_rings_begin():
     vertices, triangles = face_surface()
     sides = Counter(tuple(sorted((t[a], t[a - 1]))) for t in triangles.tolist() for a in range(3))
     numbers = [*range(17), *range(68, 68 + len(edge()) - 17)]
@@ -69,12 +69,14 @@ def test_the_face_is_one_piece_that_ends_where_the_rings_begin():
     assert max(sides.values()) == 2 and len(np.unique(triangles)) == len(vertices)
 
 
-def test_the_head_is_symmetric_and_as_large_as_a_head():
+def test_the_head_is_symmetric_and_of_human_size():
     mesh = template()
     np.testing.assert_allclose(IBUG_68.swap_sides(POINTS) * [-1, 1, 1], POINTS, atol=2e-3)
     wide, tall, deep = 90 * np.ptp(mesh.vertices[mesh.vertices[:, 1] < 1.0], axis=0)  # mm, without the neck
     assert 145 < wide < 175 and 180 < deep < 225 and tall > 180
-    np.testing.assert_allclose(mesh.spread[:68].sum(axis=1), 1, atol=0.03)  # what all points do the head does
+    np.testing.assert_allclose(
+        mesh.spread[:68].sum(axis=1), 1, atol=0.03
+    )  # if all points move, the head moves with them
     assert (mesh.spread[:68].argmax(axis=1) == np.arange(68)).all()
 
 
@@ -85,13 +87,13 @@ def test_the_pose_of_the_template_is_found(angles):
     assert pose.scale == pytest.approx(80, rel=0.04)
 
 
-def test_a_fitted_head_shows_the_labels_of_a_face_from_the_front(drawn_face):
+def test_the_points_of_a_fitted_frontal_head_are_its_labels(drawn_face):
     for keypoints in (seen_face(0.05, 0.1), drawn_face[1]):
         off = np.linalg.norm(fit_head(keypoints).project() - keypoints, axis=1)
         assert off[17:].max() < 0.01 * np.ptp(keypoints[:, 1])
 
 
-def test_the_far_jaw_of_a_turned_face_is_taken_from_the_near_one():
+def test_the_far_jaw_of_a_turned_face_is_mirrored_from_the_near_one():
     keypoints = seen_face(np.radians(30))
     labels = keypoints.copy()
     labels[10:17] -= [6, 0]  # the far edge is the cheek, which hides the jaw
@@ -100,7 +102,7 @@ def test_the_far_jaw_of_a_turned_face_is_taken_from_the_near_one():
     np.testing.assert_allclose(jaw[:8], labels[:8], atol=0.01)
 
 
-def test_what_is_nearer_hides_what_is_behind_whatever_comes_first():
+def test_the_nearer_surface_hides_the_farther_one_in_any_order():
     square = np.array([(2, 2), (18, 2), (18, 18), (2, 18)], float)
     vertices = np.concatenate([np.column_stack([square, np.full(4, z)]) for z in (5.0, 1.0)])
     triangles = np.array([(0, 1, 2), (0, 2, 3), (4, 5, 6), (4, 6, 7)])
@@ -126,7 +128,7 @@ def test_the_far_eye_of_a_profile_is_hidden(drawn_face):
     assert all(hidden(number) for number in (42, 45, 54, 14)) and not any(hidden(number) for number in (36, 30, 2))
 
 
-def test_turning_by_nothing_gives_the_photo_back(drawn_face):
+def test_a_view_without_a_turn_is_the_photo(drawn_face):
     image, keypoints = drawn_face
     source = plain_source(image, keypoints)
     pose = source.head.pose
@@ -142,9 +144,9 @@ def test_turning_by_nothing_gives_the_photo_back(drawn_face):
 
 
 @pytest.mark.parametrize("yaw", [-60, -30, 30, 60])
-def test_points_go_where_the_picture_goes(yaw):
+def test_points_move_with_the_pixels(yaw):
     keypoints = seen_face()
-    near = np.array([36, 48, 31, 41, 30])  # on the left of the picture, which a positive yaw shows
+    near = np.array([36, 48, 31, 41, 30])  # on the left of the picture, which is in view for a positive yaw
     for number in near if yaw > 0 else np.array(IBUG_68.mirror)[near]:
         photo = np.zeros((320, 320, 3), np.uint8)
         cv2.circle(photo, np.rint(keypoints[number]).astype(int).tolist(), 3, (255, 255, 255), -1)
@@ -156,7 +158,7 @@ def test_points_go_where_the_picture_goes(yaw):
 
 
 class PlainBackground(np.random.Generator):
-    """A generator under which the background is the photo's own, without grain."""
+    """A generator whose numbers choose the photo's own background, without grain."""
 
     def __init__(self):
         super().__init__(np.random.PCG64(0))
@@ -182,7 +184,7 @@ def test_a_mirrored_photo_gives_the_mirrored_view(drawn_face):
     assert np.median(off) <= 2 and off.mean() < 6
 
 
-def test_heads_are_turned_further_the_way_they_are_turned():
+def test_heads_are_turned_further_in_the_direction_they_are_turned():
     rng = np.random.default_rng(0)
     for yaw in (np.radians(30), np.radians(-30)):
         poses = [draw_pose(rng, Pose(1, yaw, 0, 0, np.zeros(2))) for _ in range(50)]
@@ -191,7 +193,7 @@ def test_heads_are_turned_further_the_way_they_are_turned():
     assert sides == {-1, 1}
 
 
-def test_filling_keeps_what_is_known_and_stays_between_its_values():
+def test_filling_keeps_known_pixels_and_stays_in_their_range():
     rng = np.random.default_rng(0)
     image = rng.integers(50, 200, (60, 80, 3)).astype(np.uint8)
     known = np.ones((60, 80), bool)
@@ -208,7 +210,7 @@ def faces(drawn):
     return cache.Faces("drawn", few, few.people)
 
 
-def test_an_interrupted_cache_goes_on_and_ends_the_same(tmp_path, faces, monkeypatch):
+def test_an_interrupted_cache_is_resumed_and_ends_the_same(tmp_path, faces, monkeypatch):
     monkeypatch.setattr(cache, "SOURCES_PER_PART", 2)
     folder = cache.make(tmp_path, faces, views=2, seed=3)
     before = {path.name: path.read_bytes() for path in folder.glob("part-*")}
@@ -238,14 +240,14 @@ def test_an_interrupted_cache_goes_on_and_ends_the_same(tmp_path, faces, monkeyp
         cache.MadeFaces([folder])
 
 
-def test_other_labels_are_another_cache(tmp_path, faces):
+def test_other_labels_make_another_cache(tmp_path, faces):
     moved = faces.data.subset(np.arange(5))
     moved.keypoints = faces.data.keypoints + 1
     paths = {cache.folder_of(tmp_path, f, 2, 0) for f in (faces, cache.Faces("drawn", moved, faces.groups))}
     assert len(paths) == 2
 
 
-def test_faces_that_are_too_small_or_turned_too_far_are_not_turned(tmp_path, faces, monkeypatch, drawn_face):
+def test_faces_that_are_too_small_or_turned_too_far_are_skipped(tmp_path, faces, monkeypatch, drawn_face):
     sizes = [tight_box(points)[2:].max() for points in faces.data.keypoints[faces.data.indices]]
     monkeypatch.setattr(cache, "SMALLEST", sorted(sizes)[2])
     views = cache.MadeFaces([cache.make(tmp_path, faces, views=1)])
@@ -256,13 +258,13 @@ def test_faces_that_are_too_small_or_turned_too_far_are_not_turned(tmp_path, fac
     assert cache.views_of(*drawn_face, pose, 2, np.random.default_rng(0), []) == []
 
 
-def test_one_frame_of_each_video(faces):
+def test_one_frame_of_each_video_is_used(faces):
     frames = faces.data.subset(np.arange(4))
     frames.names = ["A_B_01.jpg", "A_B_02.jpg", "A_B_03.jpg", "A_B_11.jpg"]
     np.testing.assert_array_equal(one_a_video(frames), [1, 3])
 
 
-def test_two_jaws_are_known_where_they_can_be(tmp_path, faces):
+def test_the_visible_jaw_is_unknown_only_in_turned_views(tmp_path, faces):
     labelled = real(faces.data)
     jaws, yaw = fitted_jaws(faces.data.keypoints[faces.data.indices])
     assert len(yaw) == 5
@@ -290,7 +292,7 @@ def test_a_mirrored_crop_swaps_both_jaws():
     np.testing.assert_allclose(mirrored[0], transform_points(mirror_matrix(100), plain[16]), atol=1e-3)
 
 
-def test_the_box_is_taken_after_the_turn():
+def test_the_crop_uses_the_box_after_the_turn():
     torch.manual_seed(0)
     points = seen_face()
     sample = {"image": np.zeros((320, 320, 3), np.uint8), "keypoints": points}
@@ -309,13 +311,13 @@ def test_unknown_points_cost_nothing_and_leave_gradients_finite():
     everything = SpreadLoss()(predicted, true)
     true[0, :17] = torch.nan
     loss = SpreadLoss()(predicted, true)
-    assert loss.item() == pytest.approx(everything.item(), rel=1e-5), "all points are equally wrong"
+    assert loss.item() == pytest.approx(everything.item(), rel=1e-5), "since all points are equally wrong"
     loss.backward()
     assert predicted.grad.isfinite().all() and (predicted.grad[0, :17] == 0).all()
     assert SpreadLoss()(predicted[..., :2].detach(), true).isfinite()
 
 
-def test_a_network_that_gets_a_second_jaw_begins_with_two_equal_ones(tmp_path):
+def test_a_network_that_gets_a_second_jaw_starts_with_two_equal_ones(tmp_path):
     torch.manual_seed(0)
     old, new = FastNet().eval(), FastNet(85).eval()
     save_model(old, tmp_path / "old.pt", PARTS_OF_160)
@@ -327,7 +329,7 @@ def test_a_network_that_gets_a_second_jaw_begins_with_two_equal_ones(tmp_path):
     torch.testing.assert_close(after[:, 68:], before[:, :17])
 
 
-def test_a_part_of_a_picture_is_painted_from_its_places():
+def test_a_drawing_is_painted_from_the_places_in_the_photo():
     photo = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
     corners = np.array([(0, 0, 1), (39, 0, 1), (39, 29, 1), (0, 29, 1)], float)
     drawing = draw(corners, corners[:, :2] * [1, 1], np.array([(0, 1, 2), (0, 2, 3)]), 40)
@@ -335,7 +337,7 @@ def test_a_part_of_a_picture_is_painted_from_its_places():
 
 
 class TwoJawsNetwork:
-    """Answers every crop with the same 85 points, in parts of the crop."""
+    """Predicts the same 85 points for every crop, in parts of the crop."""
 
     expects = replace(TWO_JAWS_OF_160, size=32, std=32.0)
 
@@ -343,13 +345,13 @@ class TwoJawsNetwork:
         self.points = points
 
     def locate(self, crops):
-        answer = np.column_stack([self.points, np.full(85, 0.01)])
-        return np.repeat(answer[None].astype(np.float32), len(crops), axis=0)
+        located = np.column_stack([self.points, np.full(85, 0.01)])
+        return np.repeat(located[None].astype(np.float32), len(crops), axis=0)
 
 
-def test_the_pipeline_tells_the_jaws_apart():
+def test_the_pipeline_separates_the_two_jaws():
     points = np.random.default_rng(0).uniform(0.3, 0.7, (85, 2))
-    points[:4] = [(1 / 6, 1 / 6), (5 / 6, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 5 / 6)]  # fills the box that the crop is of
+    points[:4] = [(1 / 6, 1 / 6), (5 / 6, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 5 / 6)]  # these fill the box of the crop
     pipeline = FacePipeline(TwoJawsNetwork(points), detector=lambda image: ([], []), min_confidence=0.0)
     photo = np.zeros((200, 200, 3), np.uint8)
     seen, head = (pipeline.keypoints(photo, [(50, 50, 100, 100)], jaw)[0] for jaw in ("seen", "3d"))
@@ -362,7 +364,7 @@ def test_the_pipeline_tells_the_jaws_apart():
         pipeline.keypoints(photo, [], jaw="2d")
 
 
-def test_the_pose_benchmark_compares_the_jaw_it_is_asked_for(faces):
+def test_the_pose_benchmark_compares_the_requested_jaw(faces):
     torch.manual_seed(0)
     model = FastNet(85)
     model.expects = TWO_JAWS_OF_160

@@ -1,4 +1,4 @@
-"""Videos in and out: times, sizes, rotation, sound, broken files; and the camera, with a file in its place."""
+"""Reading and writing videos: times, sizes, rotation, sound, broken files; and the camera, played by a file."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ SIZE = (160, 120)
 
 
 def detector(image):
-    """Finds the drawn face where `scene` puts it at first."""
+    """Finds the drawn face where `scene` has it in the first frame."""
     box = tight_box(KEYPOINTS + KEYPOINTS_AT)
     return box[None], np.ones(1)
 
@@ -41,7 +41,7 @@ def pipeline():
 
 
 def scene(step, size=SIZE):
-    """The drawn face, two pixels further right each frame, on a ground with a red left upper corner."""
+    """The drawn face, two pixels further right each frame, on gray with a red upper left corner."""
     image = np.full((size[1], size[0], 3), 90, np.uint8)
     x = KEYPOINTS_AT[0] + 2 * step
     image[20:116, x : x + 96] = PIXELS
@@ -85,7 +85,7 @@ def packets_of_sound(path):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mjpeg")])
-def test_frames_come_in_rgb_with_their_times(tmp_path, name, codec):
+def test_frames_are_rgb_with_their_times(tmp_path, name, codec):
     path = make(tmp_path / name, codec=codec)
     with Video(path) as frames:
         found = list(frames)
@@ -101,7 +101,7 @@ def test_variable_frame_rates_keep_their_times(tmp_path):
 
 
 def turned(path, clockwise):
-    """The same mp4 as a phone held upright writes it: with a matrix in its head that says how to show it."""
+    """The same mp4 as a phone held upright writes it: with a display matrix in its header."""
     one, content = 1 << 16, path.read_bytes()
     matrix = {90: (0, one, 0, -one, 0, 0), 180: (-one, 0, 0, 0, -one, 0), 270: (0, -one, 0, one, 0, 0)}[clockwise]
     words = lambda numbers: b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)  # noqa: E731
@@ -124,7 +124,7 @@ def test_videos_of_a_turned_phone_are_upright(tmp_path, clockwise, shape, corner
 
 
 @pytest.mark.parametrize("content", (b"", b"not a video at all", b"\x00\x00\x00\x18ftypmp42" + bytes(200)))
-def test_what_is_no_video_is_one_sentence(tmp_path, content):
+def test_a_file_that_is_not_a_video_is_one_sentence(tmp_path, content):
     path = tmp_path / "odd.mp4"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"odd\.mp4: "):
@@ -132,7 +132,7 @@ def test_what_is_no_video_is_one_sentence(tmp_path, content):
             list(frames)
 
 
-def test_a_missing_file_sound_alone_and_no_frames_are_one_sentence(tmp_path):
+def test_a_missing_file_sound_without_pictures_and_no_frames_are_one_sentence(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         Video(tmp_path / "none.mp4")
     with av.open(str(tmp_path / "sound.mkv"), "w") as file:
@@ -152,13 +152,13 @@ def test_a_missing_file_sound_alone_and_no_frames_are_one_sentence(tmp_path):
             list(frames)
 
 
-def test_a_video_that_is_cut_off_gives_the_frames_before(tmp_path):
+def test_a_truncated_video_gives_the_frames_before_its_end(tmp_path):
     path = make(tmp_path / "cut.mkv", frames=16)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     assert 2 <= len(times(path)) < 16
 
 
-def test_broken_frames_are_left_out_and_the_rest_keeps_its_times(tmp_path):
+def test_broken_frames_are_left_out_and_the_others_keep_their_times(tmp_path):
     path = make(tmp_path / "broken.mkv", frames=16)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -193,14 +193,14 @@ def test_the_drawn_video_has_size_rate_times_and_sound(tmp_path, pipeline, size)
         assert new.rate == old.rate == 25 and new.frames == 8
         for number, (drawn_frame, frame) in enumerate(zip(new, old, strict=True)):
             assert drawn_frame.image.shape == frame.image.shape == (size[1], size[0], 3)
-            assert np.abs(drawn_frame.image[:16, :16].astype(int) - (220, 20, 20)).mean() < 8, "colours stay"
+            assert np.abs(drawn_frame.image[:16, :16].astype(int) - (220, 20, 20)).mean() < 8, "colours do not change"
             if size == SIZE:
                 x, y = np.rint(KEYPOINTS[30] + KEYPOINTS_AT).astype(int) + (2 * number, 0)
                 around = drawn_frame.image[y - 6 : y + 7, x - 6 : x + 7].astype(int)
                 assert np.abs(around - PREDICTED).sum(axis=2).min() < 250, "a dot near the tip of the nose"
 
 
-def test_the_lines_tell_frames_times_faces_and_identities(tmp_path, pipeline):
+def test_the_lines_have_frames_times_faces_and_identities(tmp_path, pipeline):
     source = make(tmp_path / "walk.mp4", times=[0, 40, 130])
     track_video(source, tmp_path, pipeline)
     lines = [json.loads(line) for line in (tmp_path / "walk_keypoints.jsonl").read_text().splitlines()]
@@ -210,7 +210,7 @@ def test_the_lines_tell_frames_times_faces_and_identities(tmp_path, pipeline):
     assert not (tmp_path / "walk_keypoints.mp4").exists()
 
 
-def test_other_kinds_of_files_become_mp4_and_variable_rates_stay(tmp_path, pipeline):
+def test_other_formats_become_mp4_and_variable_rates_stay(tmp_path, pipeline):
     source = make(tmp_path / "uneven.mkv", times=[0, 40, 50, 200, 900])
     source = source.rename(tmp_path / "uneven.webm")
     track_video(source, tmp_path, pipeline, Drawing(keypoints=True))
@@ -224,7 +224,7 @@ def test_sound_that_does_not_fit_is_left_out_with_a_warning(tmp_path, pipeline):
     assert len(times(tmp_path / "talk_keypoints.mp4")) == 8
 
 
-def test_nothing_is_left_of_a_video_that_cannot_be_read(tmp_path, pipeline):
+def test_a_video_that_cannot_be_read_leaves_no_files(tmp_path, pipeline):
     source = tmp_path / "odd.mp4"
     source.write_bytes(b"odd")
     with pytest.raises(DataError):
@@ -235,7 +235,7 @@ def test_nothing_is_left_of_a_video_that_cannot_be_read(tmp_path, pipeline):
 # ---- the camera
 
 
-def test_the_camera_shows_numbered_frames_until_the_window_ends(tmp_path, pipeline):
+def test_the_camera_shows_numbered_frames_until_the_window_is_closed(tmp_path, pipeline):
     shown = []
 
     def show(image):
@@ -278,7 +278,7 @@ def test_the_window_ends_with_a_key_or_when_it_is_closed(monkeypatch):
 
 @pytest.fixture
 def run(tmp_path, pipeline, monkeypatch, capsys):
-    """The command in an empty folder, with this detector: its exit code, what it printed and what it complained of."""
+    """Run the command in an empty folder with that detector: exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "FacePipeline", lambda *_, **__: pipeline)
 
@@ -288,7 +288,7 @@ def run(tmp_path, pipeline, monkeypatch, capsys):
     return call
 
 
-def test_the_command_draws_videos_and_tells_their_faces(run, tmp_path):
+def test_the_command_draws_videos_and_writes_their_faces(run, tmp_path):
     make(tmp_path / "walk.mp4")
     code, out, err = run("walk.mp4")
     assert (code, err) == (0, "") and out == "walk.mp4: 8 frames read; 1 face in 8 of them; results in keypoints\n"
@@ -309,7 +309,7 @@ def test_one_video_that_cannot_be_read_does_not_stop_the_others(run, tmp_path):
     assert code == 1 and out.startswith("walk.mp4: 8 frames") and err.count("\n") == 1 and "odd.mp4: not" in err
 
 
-def test_a_folder_has_its_videos_followed_after_its_pictures(run, tmp_path):
+def test_the_videos_of_a_folder_come_after_its_pictures(run, tmp_path):
     for name in "ab":
         (tmp_path / "trip" / name).mkdir(parents=True)
         make(tmp_path / "trip" / name / "walk.mp4")
@@ -328,7 +328,7 @@ def test_a_folder_has_its_videos_followed_after_its_pictures(run, tmp_path):
     ]
 
 
-def test_videos_that_are_done_are_skipped_and_half_ones_are_done_again(run, tmp_path):
+def test_finished_videos_are_skipped_and_half_finished_ones_made_again(run, tmp_path):
     make(tmp_path / "a.mp4"), make(tmp_path / "b.mp4")
     run("a.mp4", "b.mp4")
     done = (tmp_path / "keypoints" / "a_keypoints.mp4").stat().st_mtime_ns
@@ -352,7 +352,7 @@ def test_ctrl_c_leaves_no_half_video_behind_and_the_next_run_makes_it(run, tmp_p
     assert "8 frames read" in run("a.mp4")[1]
 
 
-def test_two_videos_with_the_same_results_are_one_sentence(run, tmp_path):
+def test_two_videos_with_the_same_output_names_are_one_sentence(run, tmp_path):
     make(tmp_path / "walk.mp4"), make(tmp_path / "walk.mkv")
     code, out, err = run("walk.mp4", "walk.mkv")
     assert code == 1 and out.startswith("walk.mp4: 8 frames")
@@ -366,7 +366,7 @@ def test_two_videos_with_the_same_results_are_one_sentence(run, tmp_path):
         (["a.mp4", "--csv"], "--csv and --crops are for pictures"),
     ],
 )
-def test_what_the_command_cannot_do_with_videos_is_one_sentence(run, arguments, sentence, tmp_path):
+def test_an_empty_folder_and_options_for_pictures_only_are_one_sentence(run, arguments, sentence, tmp_path):
     (tmp_path / "empty").mkdir()
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and sentence in err and err.count("\n") == 1
@@ -380,7 +380,7 @@ def test_webcam_without_a_screen_is_one_sentence(run, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", ([], ["a.mp4", "--webcam"]))
-def test_either_files_or_the_camera(run, arguments):
+def test_the_command_takes_either_files_or_the_camera(run, arguments):
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
     assert stopped.value.code == 2

@@ -1,4 +1,4 @@
-"""Detectors on real photos and pictures of nobody; fetching YuNet's file from a server on this machine."""
+"""Detectors on real photos and on pictures without faces; fetching YuNet's file from a server on this machine."""
 
 import hashlib
 import threading
@@ -52,13 +52,13 @@ def test_yunet_finds_the_astronaut_and_the_box_is_tight(astronaut, detector):
     assert 75 < boxes[0, 2] < 115 and 75 < boxes[0, 3] < 115 and 0.5 < scores[0] <= 1
 
 
-def test_both_detectors_mean_the_same_box(astronaut, detector):
+def test_both_detectors_return_the_same_box(astronaut, detector):
     np.testing.assert_allclose(detector(astronaut)[0], HaarDetector()(astronaut)[0][:1], atol=12)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3000, 5), (1, 40000), (32, 640), (200, 300)])
-def test_nobody_there_is_empty(shape, astronaut, detector):
-    detector(astronaut)  # leaves something behind in the memory that OpenCV uses again
+def test_a_picture_without_faces_has_no_boxes(shape, astronaut, detector):
+    detector(astronaut)  # leaves its result in memory that OpenCV reuses
     boxes, scores = detector(np.full((*shape, 3), 127, np.uint8))
     assert boxes.shape == (0, 4) and scores.shape == (0,)
 
@@ -81,7 +81,7 @@ def test_a_face_too_small_for_the_first_look_is_found_by_the_finer_one(longest, 
     np.testing.assert_allclose(centres(box[None])[0], (60, 40) + FACE * side / 512, atol=0.01 * longest)
 
 
-def test_threads_that_share_a_detector_get_what_one_thread_gets(astronaut, detector):
+def test_threads_that_share_a_detector_get_the_results_of_one_thread(astronaut, detector):
     photos = [resize(astronaut, (size, size + 31)) for size in range(100, 500, 25)]
     alone = [detector(photo) for photo in photos]
     with ThreadPoolExecutor(8) as pool:
@@ -102,7 +102,7 @@ def test_tilted_faces_are_found_by_detector_and_network_together(degrees, astron
 
 
 @pytest.mark.parametrize(("score", "kept"), [(0.76, 1), (0.74, 0)])
-def test_a_face_that_yunet_is_certain_of_stays_however_unsure_the_network_is(score, kept, astronaut):
+def test_a_face_with_a_high_yunet_score_stays_however_unsure_the_network_is(score, kept, astronaut):
     class Found:
         certain = 0.75
 
@@ -111,7 +111,9 @@ def test_a_face_that_yunet_is_certain_of_stays_however_unsure_the_network_is(sco
 
     pipeline = FacePipeline("fast", Found(), min_confidence=1.01)
     assert len(pipeline(astronaut)) == kept
-    assert pipeline.faces(astronaut, [[178, 80, 92, 92]], [0.85]) == [], "scores of one's own mean something else"
+    assert pipeline.faces(astronaut, [[178, 80, 92, 92]], [0.85]) == [], (
+        "scores given by the caller have another scale"
+    )
 
 
 class Server:
@@ -131,7 +133,7 @@ class Server:
                         time.sleep(delay)
                         handler.wfile.write(content[start : start + 1024])
                 except OSError:
-                    pass  # the other side has had enough
+                    pass  # the client has given up
 
             def log_message(handler, *_):
                 pass
@@ -153,7 +155,7 @@ CONTENT = bytes(range(256)) * 40
 
 @pytest.fixture
 def elsewhere(monkeypatch, tmp_path):
-    """An empty cache and a file of another content that takes YuNet's place."""
+    """The path in an empty cache; a short file stands in for YuNet's."""
     monkeypatch.delenv("KEYPOINTS_YUNET", raising=False)
     monkeypatch.setattr(yunet, "SHA256", hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(yunet, "cached_file", lambda: tmp_path / "new" / "cache" / yunet.FILE)
@@ -169,7 +171,7 @@ def test_the_file_is_fetched_once_and_then_read_from_the_cache(elsewhere, monkey
         assert yunet.read_network() == CONTENT and server.requests == 2 and elsewhere.read_bytes() == CONTENT
 
 
-def test_another_file_and_a_slow_server_are_refused(elsewhere, monkeypatch):
+def test_a_wrong_file_and_a_slow_server_are_refused(elsewhere, monkeypatch):
     with Server(CONTENT[::-1]) as server:
         monkeypatch.setattr(yunet, "URL", server.url)
         with pytest.raises(NoNetworkFile, match="another file, by its SHA-256.*set KEYPOINTS_YUNET"):
@@ -191,7 +193,7 @@ def test_a_file_that_is_named_must_be_the_right_one(elsewhere, monkeypatch, tmp_
         yunet.read_network(tmp_path / "none.onnx")
 
 
-def test_without_the_file_haar_serves_and_one_warning_says_so(elsewhere, monkeypatch):
+def test_without_the_file_haar_is_used_and_one_warning_says_so(elsewhere, monkeypatch):
     monkeypatch.setattr(yunet, "URL", "http://127.0.0.1:9/nobody-listens")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
