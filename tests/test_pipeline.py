@@ -7,8 +7,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from detector_architectures import haar, yunet
-from detector_architectures.haar import HaarDetector, find_eyes, find_smile
+from detector_architectures import yunet
+from detector_architectures.haar import HaarDetector
 from facial_keypoints.geometry import quarter_turns, transform_points
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Expects, mirror_averaged
@@ -60,26 +60,6 @@ def test_several_boxes_come_back_in_their_order(astronaut):
     together = pipeline.keypoints(astronaut, boxes)
     for box, keypoints in zip(boxes, together, strict=True):
         np.testing.assert_allclose(pipeline.keypoints(astronaut, box[None])[0], keypoints, atol=1e-4)
-
-
-def test_haar_finds_the_astronaut_and_the_box_is_tight(astronaut):
-    boxes, scores = HaarDetector()(astronaut)
-    assert boxes.shape == (len(scores), 4) and boxes.dtype == np.float32
-    x, y, w, h = boxes[0]
-    assert abs(x + w / 2 - 222) < 12 and abs(y + h / 2 - 118) < 20  # brows to chin, by eye on the picture
-    assert 75 < w < 115 and 75 < h < 115
-
-
-def test_best_scores_come_first(astronaut):
-    _, scores = HaarDetector()(np.hstack([astronaut, astronaut[:, ::-1]]))
-    assert (np.diff(scores) <= 0).all() and len(scores) >= 2
-
-
-def test_a_dark_face_is_found_by_a_further_attempt(astronaut):
-    dark = (astronaut[:300] * 0.1).astype(np.uint8)
-    assert len(HaarDetector(attempts=haar.ATTEMPTS[:1])(dark)[0]) == 0
-    boxes, scores = HaarDetector()(dark)
-    assert len(boxes) == len(scores) == 1 and np.abs(boxes[0, :2] + boxes[0, 2:] / 2 - [222, 118]).max() < 20
 
 
 def test_a_false_box_of_haar_is_left_out_by_the_networks_confidence():
@@ -154,22 +134,6 @@ def test_an_array_that_is_not_a_picture_is_one_sentence(wrong):
 def test_a_box_without_size_is_one_sentence(box, astronaut):
     with pytest.raises(DataError, match="a box must be"):
         FacePipeline(BrightestPixel()).keypoints(astronaut, [box])
-
-
-def test_eyes_and_smile_are_found_inside_the_face(astronaut):
-    box = HaarDetector()(astronaut)[0][0]
-    eyes, smile = find_eyes(astronaut, box), find_smile(astronaut, box)
-    centres = eyes[:, :2] + eyes[:, 2:] / 2
-    assert len(eyes) == 2 and len(smile) >= 1
-    assert np.abs(np.sort(centres[:, 0]) - [205, 242]).max() < 10 and np.abs(centres[:, 1] - 105).max() < 15
-    assert (smile[:, 1] + smile[:, 3] / 2 > 120).all()
-    assert find_eyes(astronaut, (-500, -500, 100, 100)).shape == (0, 4)
-
-
-def test_opencv_5_is_one_clear_sentence(monkeypatch):
-    monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(RuntimeError, match=r"has no Haar cascades: pip install \"opencv-python>=4.10,<5\""):
-        haar.load_cascade("eye")
 
 
 def test_confidence_is_the_fraction_of_draws_within_the_distance():

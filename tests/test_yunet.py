@@ -1,4 +1,4 @@
-"""Detectors on real photos and on pictures without faces; fetching YuNet's file from a server on this machine."""
+"""YuNet on real photos and on pictures without faces; looks and boxes; fetching its file from a local server."""
 
 import hashlib
 import threading
@@ -116,6 +116,93 @@ def test_a_face_with_a_high_yunet_score_stays_however_unsure_the_network_is(scor
     )
 
 
+# ---- looks and boxes
+
+
+class Found:
+    """Stands in for OpenCV's detector for YuNet: finds the given boxes and scores in every look."""
+
+    def __init__(self, *faces):
+        self.faces, self.sizes, self.pictures = np.array(faces, np.float32).reshape(-1, 5), [], []
+
+    def setInputSize(self, size):  # noqa: N802
+        self.sizes.append(size)
+
+    def detect(self, picture):
+        self.pictures.append(picture)
+        landmarks = np.zeros((len(self.faces), 10), np.float32)
+        rows = np.hstack([self.faces[:, :4], landmarks, self.faces[:, 4:]])
+        return 1, rows if len(rows) else None
+
+
+@pytest.fixture
+def yunet_with(monkeypatch):
+    """A YuNetDetector whose looks find these faces; no file is needed."""
+
+    def make(*faces, **settings):
+        monkeypatch.setattr(yunet, "read_network", lambda path: b"")
+        detector, found = yunet.YuNetDetector(**settings), Found(*faces)
+        monkeypatch.setattr(detector, "_detector", lambda: found)
+        return detector, found
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [
+        (400, 600, (600, 400)),
+        (960, 1280, (640, 480)),
+        (1280, 333, (166, 640)),
+        (3, 1000, (640, 64)),
+        (1, 1280, (640, 64)),
+        (1280, 1, (64, 640)),
+        (1000, 3, (64, 640)),
+    ],
+)
+def test_yunet_gets_bgr_with_sides_of_64_to_640_pixels(height, width, size, yunet_with):
+    detector, found = yunet_with((10, 20, 30, 40, 0.9))
+    photo = np.full((height, width, 3), (10, 20, 30), np.uint8)
+    (box,), (score,) = detector.native_boxes(photo)
+    assert found.sizes[0] == size and found.pictures[0].shape == (size[1], size[0], 3)
+    assert found.pictures[0][0, 0].tolist() == [30, 20, 10] and score == pytest.approx(0.9)
+    scaled = [max(1, round(side * min(1, 640 / max(height, width)))) for side in (width, height)]
+    zoom = np.array([width, height]) / scaled
+    np.testing.assert_allclose(box, [10 * zoom[0], 20 * zoom[1], 30 * zoom[0], 40 * zoom[1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("longest", "faces", "looks"),
+    [
+        (640, [], [640]),
+        (641, [], [640, 641]),
+        (1280, [(0, 0, 9, 9, 0.8)], [640]),
+        (1280, [], [640, 1280]),
+        (1281, [(0, 0, 9, 9, 0.8)], [640, 1281]),
+        (3000, [], [640, 1920]),
+    ],
+)
+def test_yunet_looks_again_at_large_photos_and_where_nobody_is_found(longest, faces, looks, yunet_with):
+    detector, found = yunet_with(*faces)
+    boxes, scores = detector.native_boxes(np.zeros((100, longest, 3), np.uint8))
+    assert [max(size) for size in found.sizes] == looks and len(boxes) == len(scores)
+    assert detector(np.zeros((100, longest, 3), np.uint8))[0].shape == (len(boxes), 4)
+
+
+def test_yunets_boxes_come_best_first_and_without_overlaps(yunet_with):
+    faces = [(0, 0, 100, 100, 0.6), (5, 0, 100, 100, 0.9), (60, 0, 100, 100, 0.7), (300, 0, 50, 50, 0.3)]
+    faces.append((5, 40, 100, 100, 0.65))  # an IoU of 43 % with the second
+    detector, _ = yunet_with(*faces)
+    boxes, scores = detector.native_boxes(np.zeros((400, 600, 3), np.uint8))
+    np.testing.assert_allclose(boxes, [faces[1][:4], faces[2][:4]])  # the third has an IoU of 29 % with the second
+    np.testing.assert_allclose(scores, [0.9, 0.7])
+    detector, _ = yunet_with(*faces, min_score=0.2)
+    assert len(detector.native_boxes(np.zeros((400, 600, 3), np.uint8))[0]) == 3
+
+
+# ---- the file
+
+
 class Server:
     """Answers every request with `content`, after `delay` seconds for every kilobyte; counts requests."""
 
@@ -202,3 +289,23 @@ def test_without_the_file_haar_is_used_and_one_warning_says_so(elsewhere, monkey
     assert "cannot be fetched" in str(warning.message) and "set KEYPOINTS_YUNET" in str(warning.message)
     with pytest.raises(DataError, match="detector 'other': expected yunet, haar or a callable"):
         load_detector("other")
+
+
+def test_a_download_that_does_not_end_is_stopped(monkeypatch):
+    class Endless:
+        megabytes = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read1(self, count):
+            self.megabytes += count / 1e6
+            assert self.megabytes < 20
+            return bytes(count)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Endless())
+    with pytest.raises(OSError, match="another file"):
+        yunet.fetch("https://example.com", seconds=60)

@@ -37,7 +37,7 @@ PROCESSES.set_forkserver_preload(["cv2", "torch", "torchvision", "pandas", "pyte
 
 SUBJECTS = {  # modules, from each subject as many faults, and their tests
     "geometry": (["facial_keypoints/geometry.py"], ["test_geometry.py", "test_transforms.py"]),
-    "transforms": (["transforms.py"], ["test_transforms.py"]),
+    "transforms": (["transforms.py"], ["test_transforms.py", "test_augmentations.py"]),
     "metrics": (["metrics.py"], ["test_metrics.py", "test_protocol.py"]),
     "splits": (
         ["data_load.py", "data_sets/splits.py", "data_sets/ibug_300w.py"],
@@ -51,7 +51,7 @@ SUBJECTS = {  # modules, from each subject as many faults, and their tests
         [f"facial_keypoints/{name}.py" for name in ("pipeline", "network", "pose", "filters", "eyes")],
         ["test_pipeline.py", "test_library.py", "test_fuzz.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
     ),
-    "detectors": (["detector_architectures/*.py"], ["test_detectors.py", "test_yunet.py", "test_pipeline.py"]),
+    "detectors": (["detector_architectures/*.py"], ["test_haar.py", "test_yunet.py", "test_pipeline.py"]),
 }
 
 FLIPS = {
