@@ -1,9 +1,9 @@
 """Make the turned views for training and for validation.
 
-    python -m turned_heads                  into build/turned_heads/; Ctrl-C and run again to go on
+    python -m turned_heads                  into build/turned_heads/; resumes after Ctrl-C
     python -m turned_heads --views 5
 
-Needs the course's frames and 300-W. A few minutes on one core.
+Needs the course's frames and 300-W; takes a few minutes on one core.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from turned_heads.sources import BUILD, VIEWS, sources
 
 
 def main() -> None:
-    """Make all caches, with progress."""
+    """Make all caches and show the progress."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=VIEWS, help=f"of each photo of 300-W (default: {VIEWS})")
     parser.add_argument("--seed", type=int, default=0)
@@ -40,6 +40,6 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("\ninterrupted; run it again to go on") from None
+        raise SystemExit("\ninterrupted; the same command resumes") from None
     except DataError as error:
         raise SystemExit(str(error)) from None

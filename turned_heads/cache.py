@@ -1,9 +1,9 @@
-"""Turned views made once and kept: from labelled faces to files, and from the files to a data set.
+"""A cache of turned views: made once from labelled faces, written to files, and read as a data set.
 
 A cache is a folder of parts (.npz), each with the views of SOURCES_PER_PART faces: pictures as JPEG, points, poses,
-and the photo or person that they are of. Its name tells what it was made from, labels included, so that another cut
-of the data or another convention of the labels never meets old views. A part is written whole or not at all, and has
-its own seed: an interrupted run goes on where it stopped and ends the same.
+and which photo or person they show. Its name identifies what it was made from, labels included, so that old views are
+never used with another split of the data or another convention of the labels. A part is written atomically and has its
+own seed: an interrupted run resumes where it stopped and gives the same result.
 """
 
 import zipfile
@@ -23,17 +23,17 @@ from turned_heads.pose import Pose
 from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
 
 SOURCES_PER_PART = 40
-VERSION = 2  # of the geometry: views made by another one are not taken
+VERSION = 2  # of the geometry: views of other versions are not used
 JPEG_QUALITY = 92
-CUT_MARGIN, CUT_BOX = 0.75, 180  # of the photo that is kept about a face: room around its box, and the box in pixels
-STEEPEST = np.radians(50)  # faces that are turned further are not turned any more
-SMALLEST = 48  # pixels of the box's longer side: smaller faces are not worth turning
-DEPTHS = (0.93, 1.1)  # how flat and how deep heads are taken to be, against the template
+CUT_MARGIN, CUT_BOX = 0.75, 180  # of the cut-out around a face: margin in box sides, and largest box side in pixels
+STEEPEST = np.radians(50)  # faces whose yaw is larger already get no views
+SMALLEST = 48  # pixels of the box's longer side; smaller faces get no views
+DEPTHS = (0.93, 1.1)  # the range of a head's depth, relative to the template
 
 
 @dataclass(frozen=True)
 class Faces:
-    """What views are made from: a data set with 68 points, and the photo or person of each face, (N,) str."""
+    """Faces to make views from: a data set with 68 points, and the photo or person of each face, (N,) str."""
 
     name: str
     data: KeypointsDataset
@@ -41,13 +41,13 @@ class Faces:
 
 
 def folder_of(root: Path, faces: Faces, views: int, seed: int) -> Path:
-    """Where the views of these faces are kept."""
+    """The cache folder for these faces."""
     labels = np.ascontiguousarray(faces.data.keypoints[faces.data.indices], np.float32)
     return root / f"{faces.name}-{views}-seed{seed}-v{VERSION}-{crc32(labels.tobytes()):08x}"
 
 
 def cut_out(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a photo about a face, no larger than needed, and the points in it."""
+    """The part of a photo around a face, no larger than needed, and the points in it."""
     x, y, w, h = tight_box(keypoints)
     room = CUT_MARGIN * max(w, h)
     low = np.maximum([x - room, y - room], 0).astype(int)
@@ -64,7 +64,7 @@ def cut_out(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.nd
 def views_of(
     image: np.ndarray, keypoints: np.ndarray, pose: Pose, count: int, rng: np.random.Generator, others
 ) -> list[View]:
-    """Random turned views of a labelled face with a known pose; none of one that is turned too far already."""
+    """Random turned views of a labelled face with a known pose; none if its yaw is above STEEPEST."""
     if abs(pose.yaw) > STEEPEST:
         return []
     source = Source.of(image, keypoints, pose)
@@ -73,7 +73,7 @@ def views_of(
 
 
 def write_part(path: Path, faces: Faces, positions: np.ndarray, views: int, seed: int) -> int:
-    """Make and write the views of some faces, those that are too small left out; returns how many there are."""
+    """Make and write the views of some faces, except those below SMALLEST; returns how many there are."""
     data = faces.data.with_transform(None)
     large = [p for p in positions if tight_box(data.keypoints[data.indices[p]])[2:].max() >= SMALLEST]
     samples = [data[int(position)] for position in large]
@@ -99,7 +99,7 @@ def write_part(path: Path, faces: Faces, positions: np.ndarray, views: int, seed
 
 
 def write_npz(path: Path, **arrays) -> None:
-    """np.savez of the whole file or nothing."""
+    """np.savez, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(f"{path}.part")
     with open(part, "wb") as file:
@@ -115,7 +115,7 @@ def encode(image: np.ndarray) -> np.ndarray:  # (B,) uint8
 def make(root: Path, faces: Faces, views: int, seed: int = 0, progress=None) -> Path:
     """Fill the cache of these faces and return its folder; parts that exist are kept.
 
-    progress: called with the number of finished parts and of all.
+    progress: called with the numbers of finished parts and of all parts.
     """
     folder = folder_of(root, faces, views, seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,10 +131,10 @@ def make(root: Path, faces: Faces, views: int, seed: int = 0, progress=None) -> 
 
 
 class MadeFaces(KeypointsDataset):
-    """The views of finished caches, kept in memory as JPEG: samples of RGB uint8 with 'keypoints' (68, 2).
+    """The views of finished caches, held in memory as JPEG: samples of RGB uint8 with 'keypoints' (68, 2).
 
-    The jaw is the head's, also where it is hidden. groups: (N,) str, the photo or person that each is of; poses:
-    (N, 3) yaw, pitch, roll in radians. Raises DataError for a cache that is not finished or damaged.
+    The jaw is the head's, also where it is hidden. groups: (N,) str, the photo or person that each view shows; poses:
+    (N, 3) yaw, pitch, roll in radians. Raises DataError for a cache that is unfinished or damaged.
     """
 
     def __init__(self, folders: list[Path], transform=None):
@@ -153,7 +153,7 @@ class MadeFaces(KeypointsDataset):
 
     @property
     def edge_known(self) -> np.ndarray:  # (N,) bool
-        """Of which views of this subset the 3D jaw is also the edge that labels follow."""
+        """For which views of this subset the head's jaw is also the visible edge that labels follow."""
         return np.abs(self.poses[self.indices, 0]) < EDGE_SEEN
 
     def _image(self, index):
@@ -161,14 +161,14 @@ class MadeFaces(KeypointsDataset):
 
 
 def part_files(folder: Path) -> list[Path]:
-    """The parts of a finished cache; raises DataError where it is not finished."""
+    """The parts of a finished cache; raises DataError if it is not finished."""
     if not (folder / "complete").is_file():
-        raise DataError(f"{folder}: not finished; `python -m turned_heads` goes on with it")
+        raise DataError(f"{folder}: not finished; `python -m turned_heads` finishes it")
     return sorted(folder.glob("part-*.npz"))
 
 
 def read_part(path: Path) -> dict[str, np.ndarray]:
-    """What write_part wrote; raises DataError for a damaged file."""
+    """The arrays that write_part wrote; raises DataError for a damaged file."""
     try:
         with np.load(path) as part:
             return dict(part)

@@ -3,8 +3,8 @@
     python -m turned_heads.contact_sheet                     build/turned_heads/contact_sheet.png
     python -m turned_heads.contact_sheet --name people --seed 3
 
-Green: the points inside of the face; magenta: the jaw of the head, also where it is hidden. Every second row is shown
-without points, since they hide faults.
+Green: the points inside the face; magenta: the jaw of the head, also where it is hidden. Every second row
+has no points, since they hide faults.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def sheet(faces: MadeFaces, rows: int = 6, columns: int = 8, seed: int = 0) -> n
 def main() -> None:
     """Write a contact sheet of a finished cache."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", default="photos", help="of turned_heads.sources (default: photos)")
+    parser.add_argument("--name", default="photos", help="a part of turned_heads.sources (default: photos)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=BUILD / "contact_sheet.png")
     args = parser.parse_args()

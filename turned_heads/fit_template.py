@@ -4,13 +4,13 @@
 
 Structure from motion over people instead of over time (Bregler et al., "Recovering non-rigid 3D shape from image
 streams", CVPR 2000, has the model; here the shapes share one mean): every face is the template, widened by a factor
-of its own, turned, and seen by scaled orthography. What is left is noise with broad tails, so that smiles and glasses
-do not bend the template. Factorisation (tools/fit_face_3d.py) takes such differences for motion: its nose is 0.3 deep
-where this one is 0.52.
+of its own, rotated, and projected by scaled orthography. The residual is modelled as noise with heavy tails, so that
+smiles and glasses do not bend the template. Factorisation (tools/fit_face_3d.py) mistakes such differences for motion:
+its nose is 0.3 deep, this one's is 0.52.
 
-The outline takes no part in that. It is found afterwards, from the poses: on the side that a face shows, a true
-point of the jaw stays where it is on the head whatever the yaw, and that gives its depth. On the far side labels
-follow whatever edge is seen.
+The outline takes no part in that. It is fitted afterwards, with the poses fixed: on the near side a labelled point of
+the jaw is the same point of the head at any yaw, which gives its depth. On the far side labels follow the visible
+edge.
 """
 
 from dataclasses import dataclass
@@ -29,25 +29,25 @@ from turned_heads.pose import rotation
 NOISE = np.full(68, 0.04)  # in distances of the eye corners: how far people differ from the template
 NOISE[17:27], NOISE[48:68], NOISE[[48, 54]] = 0.09, 0.09, 0.07  # brows and mouths move
 WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.25  # one sigma: of the logarithm of the width; of the pitch in radians
-DEEPER = 1.15
-JAW_NOISE, JAW_YAWS = 0.1, np.radians([-12.0, 40.0])  # which yaws a jaw point is seen on, counted to its own side
+DEEPER = 1.15  # than the fit: inexact poses make the jaw too flat (results/log.md, item 29)
+JAW_NOISE, JAW_YAWS = 0.1, np.radians([-12.0, 40.0])  # yaws at which the left half of the jaw is visible
 
 
 @dataclass
 class Cameras:
-    """How N faces are seen: log of the scale, yaw, pitch, roll, shift in x and y, log of the width; one row each."""
+    """The cameras of N faces, a row each: log of the scale, yaw, pitch, roll, shift in x and y, log of the width."""
 
     numbers: torch.Tensor  # (N, 7)
 
     def project(self, points: torch.Tensor) -> torch.Tensor:  # (N, K, 2)
-        """Where points (K, 3) of the template are seen on each face."""
+        """The projection of points (K, 3) of the template on each face."""
         width = torch.stack([self.numbers[:, 6].exp(), *torch.ones(2, len(self.numbers)).double()], dim=1)
         turned = (points * width[:, None]) @ rotations(self.numbers)[:, :2].transpose(1, 2)
         return self.numbers[:, :1, None].exp() * turned + self.numbers[:, None, 4:6]
 
 
 def rotations(numbers: torch.Tensor) -> torch.Tensor:  # (N, 3, 3)
-    """pose.rotation of columns 1 to 3, for torch, so that it has gradients."""
+    """pose.rotation of columns 1 to 3, in torch, for its gradients."""
     return rotation(*numbers[:, 1:4].unbind(dim=1), namespace=torch)
 
 
@@ -59,7 +59,7 @@ def centred(shapes: np.ndarray) -> np.ndarray:  # (2 N, 68, 2)
 
 
 def first_cameras(shapes: torch.Tensor) -> Cameras:
-    """Roll by the eyes, yaw by how far the tip of the nose lies beside their middle."""
+    """A first guess: roll from the eyes, yaw from the tip of the nose relative to their middle."""
     right, left = (shapes[:, corner] for corner in IBUG_68.ruler)
     across = (left - right) / (left - right).norm(dim=1, keepdim=True)
     beside = ((shapes[:, 30] - (left + right) / 2) * across).sum(dim=1)
@@ -75,7 +75,7 @@ def symmetric(points: torch.Tensor) -> torch.Tensor:
 
 
 def fit(shapes: np.ndarray, steps: int = 900) -> tuple[np.ndarray, Cameras, np.ndarray]:
-    """The template (68, 3) whose points 17 to 67 suit `centred` shapes best, the cameras, and the centred shapes."""
+    """The template (68, 3) whose points 17 to 67 fit the `centred` shapes best, the cameras, and those shapes."""
     shapes = torch.tensor(centred(shapes))
     cameras, noise = first_cameras(shapes), torch.tensor(NOISE)[:, None]
     points = torch.tensor(DRAWN_FACE) * torch.tensor([1, 1, 1.6])
@@ -95,7 +95,7 @@ def fit(shapes: np.ndarray, steps: int = 900) -> tuple[np.ndarray, Cameras, np.n
 
 
 def jaw_point(number: int, cameras: Cameras, shapes: np.ndarray) -> np.ndarray:  # (3,)
-    """Where jaw point 0 to 8, of the picture's left half, lies on the head, by robust least squares."""
+    """The place on the head of jaw point 0 to 8, in the left half of the picture, by robust least squares."""
     yaw = cameras.numbers[:, 1].numpy()
     seen = (yaw > JAW_YAWS[0]) & (yaw < JAW_YAWS[1])
     numbers = cameras.numbers[seen]
@@ -112,7 +112,7 @@ def jaw_point(number: int, cameras: Cameras, shapes: np.ndarray) -> np.ndarray: 
 
 
 def template(shapes: np.ndarray) -> np.ndarray:  # (68, 3)
-    """All 68 points, from shapes (N, 68, 2): the middle of the outer eye corners is the origin, their distance 1."""
+    """All 68 points from shapes (N, 68, 2), about the middle of the outer eye corners, whose distance is 1."""
     points, cameras, shapes = fit(shapes)
     half = np.stack([jaw_point(number, cameras, shapes) for number in range(9)])
     half[8, 0] = 0

@@ -1,4 +1,4 @@
-"""Fit the head to the 68 labelled points of a photo: its pose, and the template bent to the points."""
+"""Fit the head to the 68 labelled points of a photo: its pose, and the template deformed to match the points."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,17 @@ from facial_keypoints.schemes import IBUG_68
 from turned_heads.pose import Pose, rotation
 from turned_heads.template import FLAT, POINTS, RINGS_PER_PLACE, template
 
-# Of the pose: which points count and how far people differ from the template there, in distances of the eye corners.
-# The jaw does not count, since its labels follow the edge that is seen.
+# For the pose: the points that it is fitted to, and how far people differ from the template there, in distances of the
+# eye corners. The jaw is left out, since its labels follow the visible edge.
 INNER = np.arange(17, 68)
 NOISE = np.where(INNER < 27, 0.09, np.where(INNER < 48, 0.04, 0.09))
 WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.3
 STEPS = 20
-# Beyond the first angle labels of the far half of the jaw begin to follow the cheek, beyond the second all of them do.
+# From the first yaw on, labels of the far half of the jaw begin to follow the cheek; from the second on, all of them
+# do.
 FAR_SIDE = np.radians([6.0, 18.0])
-# From which yaw on a place of template.LINES on the near side, from the ear backwards, faces the camera in the photo;
-# it gets its own colour by SEEN_WITHIN later.
+# The yaw from which the places of template.LINES on the near side, from the ear backwards, face the camera in the
+# photo; SEEN_WITHIN later they have their own colour.
 SEEN_FROM = np.radians([8.0, 8.0, 24.0, 45.0, 90.0])
 SEEN_WITHIN = np.radians(20.0)
 
@@ -26,8 +27,8 @@ SEEN_WITHIN = np.radians(20.0)
 class Head:
     """A head in a photo.
 
-    vertices: (V, 3) of template.template(), bent to this face; texture: (V, 2) where each is coloured from, in pixels
-    of the photo; points: (68, 3); pose: how the photo shows them.
+    vertices: (V, 3) of template.template(), deformed to this face; texture: (V, 2), the pixel of the photo that each
+    takes its colour from; points: (68, 3); pose: of the head in the photo.
     """
 
     vertices: np.ndarray
@@ -36,7 +37,7 @@ class Head:
     pose: Pose
 
     def project(self) -> np.ndarray:  # (68, 2)
-        """The 3D points as the photo shows them: the jaw is that of the head, not the edge that is seen."""
+        """The 3D points in pixels of the photo; the jaw is the head's, not the visible edge."""
         return self.pose.project(self.points)
 
 
@@ -46,9 +47,9 @@ def fit_pose(keypoints: np.ndarray) -> Pose:
 
 
 def fit_poses(keypoints: np.ndarray) -> list[Pose]:
-    """The poses of faces (N, 68, 2) in pixels, by robust least squares against the template, all at once.
+    """The poses of faces (N, 68, 2) in pixels, by robust least squares against the template, for all faces at once.
 
-    Levenberg and Marquardt's method; residuals r, in units of what people differ by, count as sqrt(1 + r^2).
+    Levenberg-Marquardt; residuals r, in units of the differences between people, count as sqrt(1 + r^2).
     """
     keypoints = np.asarray(keypoints, float)
     middle = keypoints[:, INNER].mean(axis=1)
@@ -74,7 +75,7 @@ def fit_poses(keypoints: np.ndarray) -> list[Pose]:
 
 
 def first_guess(keypoints: np.ndarray, size: np.ndarray) -> np.ndarray:  # (N, 7)
-    """Log of the scale, yaw, pitch, roll, shift in x and y, log of the width: roll by the eyes, yaw by the nose."""
+    """Log of the scale, yaw (from the nose), pitch, roll (from the eyes), shift in x and y, log of the width."""
     right, left = np.moveaxis(keypoints[:, list(IBUG_68.ruler)], 1, 0)
     across = (left - right) / np.maximum(np.linalg.norm(left - right, axis=1, keepdims=True), 1e-6)
     beside = ((keypoints[:, 30] - (left + right) / 2) * across).sum(axis=1) / size
@@ -86,7 +87,7 @@ def first_guess(keypoints: np.ndarray, size: np.ndarray) -> np.ndarray:  # (N, 7
 
 
 def misfit(numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, R)
-    """How far the template lies from inner points (N, 51, 2), and how unlikely its width and pitch are."""
+    """The residuals: of the template against inner points (N, 51, 2), and of width and pitch against their means."""
     log_scale, yaw, pitch, roll, x, y, wide = numbers.T
     points = POINTS[INNER] * np.stack([np.exp(wide), np.ones_like(wide), np.ones_like(wide)], axis=1)[:, None]
     scale = np.exp(log_scale)[:, None, None]
@@ -96,7 +97,7 @@ def misfit(numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, R)
 
 
 def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)
-    """Un-projected points with the far half of the jaw, where labels follow the edge of the cheek, as the near one."""
+    """Un-projected points, in which the near half of the jaw replaces the far one, whose labels follow the cheek."""
     low, high = FAR_SIDE
     weight = np.clip((abs(yaw) - low) / (high - low), 0, 1)
     far = np.arange(9, 17) if yaw > 0 else np.arange(8)
@@ -106,7 +107,7 @@ def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)
 
 
 def on_the_head(keypoints: np.ndarray, pose: Pose) -> tuple[np.ndarray, Pose]:
-    """The 68 points (68, 3) on the head, about its plane of symmetry, and the pose from there."""
+    """The 68 points (68, 3) on the head, relative to its plane of symmetry, and the pose adjusted to it."""
     flat = pose.unproject(keypoints, POINTS[:, 2])
     inner = flat[INNER]
     middle = np.median((inner[:, 0] + IBUG_68.swap_sides(flat)[INNER, 0]) / 2)
@@ -116,16 +117,16 @@ def on_the_head(keypoints: np.ndarray, pose: Pose) -> tuple[np.ndarray, Pose]:
 
 
 def base_shape(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale (2,) and shift (2,) of the template in x and y that suit points (68, 3) best."""
+    """Scale (2,) and shift (2,) in x and y that fit the template best to points (68, 3)."""
     wide = (points[:, 0] @ POINTS[:, 0]) / (POINTS[:, 0] @ POINTS[:, 0])
     tall, down = np.polyfit(POINTS[17:48, 1], points[17:48, 1], 1)
     return np.array([wide, tall]), np.array([0, down])
 
 
 def own_colour(vertices: np.ndarray, yaw: float) -> np.ndarray:  # (V,)
-    """How far vertices (V, 3) behind the face are coloured from where they are, and not from around the face.
+    """How much of their own colour vertices (V, 3) behind the face get, instead of a colour from around the face.
 
-    1 where they are on the near side of a turned head and face the camera, 0 where the photo does not show them.
+    1 if they are on the near side of a turned head and face the camera, 0 if the photo does not show them.
     """
     place = template().ring / RINGS_PER_PLACE  # 0 on the face
     seen = np.clip((abs(yaw) - np.interp(place, range(1, 6), SEEN_FROM)) / SEEN_WITHIN, 0, 1)
@@ -133,7 +134,7 @@ def own_colour(vertices: np.ndarray, yaw: float) -> np.ndarray:  # (V,)
 
 
 def fit_head(keypoints: np.ndarray, pose: Pose | None = None) -> Head:
-    """The head of a face with 68 points in pixels of its photo; pose: if it is known."""
+    """The head of a face with 68 points in pixels of its photo; pose: its pose, if that is known."""
     mesh = template()
     points, pose = on_the_head(keypoints, pose or fit_pose(keypoints))
     scale, shift = base_shape(points)

@@ -1,4 +1,4 @@
-"""The layers of a view: the photo with nothing but the head in it, and backgrounds without the head."""
+"""The layers of a view: the head without its background, and backgrounds without the head."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from facial_keypoints.geometry import resize, resize_matrix, transform_points
 from turned_heads.head import Head
 from turned_heads.template import template
 
-WORK_SIDE = 128  # of the photo in which the head is told from the background
-HAIR = 0.35  # how far hair is looked for around the head, in distances of the eye corners
+WORK_SIDE = 128  # pixels of the photo's longer side when head and background are segmented
+HAIR = 0.35  # how far around the head hair may reach, in distances of the eye corners
 
 
 @dataclass(frozen=True)
 class Layers:
-    """A photo (H, W, 3) taken apart.
+    """The two layers of a photo, both (H, W, 3).
 
-    colours: the photo, with colours of hair and skin carried on where the background was; behind: the photo with the
-    head filled in from around it.
+    colours: the photo, with the background replaced by colours of hair and skin; behind: the photo, with the head
+    replaced by colours from around it.
     """
 
     colours: np.ndarray
@@ -26,7 +26,7 @@ class Layers:
 
 
 def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:  # float32
-    """Fill what is not `known` (H, W), 0 to 1, smoothly from around it, from coarse to fine.
+    """Fill the unknown part of an image smoothly from around it, from coarse to fine; known: (H, W), 0 to 1.
 
     Push and pull (Gortler et al., "The lumigraph", SIGGRAPH 1996, section 3.4).
     """
@@ -44,15 +44,15 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:  # float32
 
 
 def grown(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A mask wider on all sides by a radius in pixels, or narrower if that is below zero."""
+    """A mask dilated by a radius in pixels, or eroded if that is negative."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(round(abs(radius))) + 1,) * 2)
     return cv2.dilate(mask, kernel) if radius > 0 else cv2.erode(mask, kernel)
 
 
 def silhouette(places: np.ndarray, size: tuple, down_to: float = 9.0) -> np.ndarray:  # (h, w) uint8, 0 or 1
-    """Where the head is in a picture of size (w, h) in which its vertices have places (V, 2).
+    """The mask of a head with vertices at places (V, 2), in a picture of size (w, h).
 
-    down_to: the y of the template, in distances of the eye corners, below which the neck is left out.
+    down_to: parts of the template below this y, in distances of the eye corners, are left out.
     """
     mesh, mask = template(), np.zeros(size[::-1], np.uint8)
     for triangle in np.rint(places * 16).astype(int)[mesh.triangles[mesh.lowest_point < down_to]]:
@@ -61,9 +61,9 @@ def silhouette(places: np.ndarray, size: tuple, down_to: float = 9.0) -> np.ndar
 
 
 def person_mask(photo: np.ndarray, places: np.ndarray, unit: float) -> np.ndarray:  # (H, W) uint8, 0 or 1
-    """Where the person is: the face for certain, hair and clothes as the colours have it.
+    """The mask of the person: the face for certain, hair and clothes by their colours.
 
-    GrabCut (Rother et al., SIGGRAPH 2004), begun from the fitted head with vertices at places (V, 2); unit: the
+    GrabCut (Rother et al., SIGGRAPH 2004), started from the fitted head with vertices at places (V, 2); unit: the
     distance of the eye corners in pixels.
     """
     size = photo.shape[1::-1]
@@ -71,7 +71,7 @@ def person_mask(photo: np.ndarray, places: np.ndarray, unit: float) -> np.ndarra
     head = silhouette(places, size)
     labels[grown(head, 0.9 * unit) > 0] = cv2.GC_PR_BGD
     labels[grown(head, 0.15 * unit) > 0] = cv2.GC_PR_FGD
-    temples = silhouette(places, size, down_to=0.7)  # so that hair counts as a colour of the person
+    temples = silhouette(places, size, down_to=0.7)  # so that the colour of hair belongs to the person
     labels[grown(temples, -0.03 * unit) > 0] = cv2.GC_FGD
     cv2.fillConvexPoly(labels, cv2.convexHull(np.rint(places[: template().face]).astype(np.int32)), cv2.GC_FGD)
     if not (labels == cv2.GC_BGD).any():  # the head fills the photo
@@ -82,7 +82,7 @@ def person_mask(photo: np.ndarray, places: np.ndarray, unit: float) -> np.ndarra
 
 
 def take_apart(photo: np.ndarray, head: Head) -> Layers:
-    """The layers of a photo (H, W, 3) with one fitted head; masks are made on a small copy."""
+    """The layers of a photo (H, W, 3) with one fitted head; the masks are computed on a small copy."""
     size = photo.shape[1::-1]
     scale = min(1.0, WORK_SIDE / max(size))
     small = tuple(max(8, round(side * scale)) for side in size)
@@ -101,13 +101,13 @@ def take_apart(photo: np.ndarray, head: Head) -> Layers:
 
 
 def grain(rng: np.random.Generator, size: int) -> np.ndarray:  # (size, size, 1)
-    """Blurred noise, so that what was filled in is not all smooth."""
+    """Blurred noise, so that filled regions are not perfectly smooth."""
     noise = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), rng.uniform(0.7, 4))
     return (noise / noise.std() * rng.uniform(0, 5))[..., None]
 
 
 def patch(rng: np.random.Generator, photo: np.ndarray, size: int) -> np.ndarray:  # (size, size, 3)
-    """A part of another photo, from along its edges, where faces are not, enlarged and blurred."""
+    """A part of another photo, from near its edges, where there are no faces, enlarged and blurred."""
     height, width = photo.shape[:2]
     side = max(8, int(min(height, width) * rng.uniform(0.2, 0.45)))
     room = np.array([width - side, height - side])
@@ -124,7 +124,7 @@ def background(rng: np.random.Generator, layers: Layers, matrix: np.ndarray, siz
     """A background (size, size, 3) float32 for a view.
 
     matrix: 2x3, from the photo to the view, so that the photo's own background moves along with the head;
-    others: photos (h, w, 3), of other people, that patches are taken from.
+    others: photos (h, w, 3) of other people to take patches from.
     """
     kind = rng.random()
     if kind < 0.6 or (kind < 0.9 and not len(others)):

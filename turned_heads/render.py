@@ -1,4 +1,4 @@
-"""Draw textured triangles with hidden ones hidden: a z-buffer in numpy, the colours by cv2.remap."""
+"""Draw textured triangles with a z-buffer in numpy; cv2.remap takes the colours from the photo."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is seen in each pixel of a picture of size x size.
+    """What each pixel of a picture of size x size shows.
 
-    places: (size, size, 2) float32, where its colour comes from; depth: (size, size), infinite where nothing is
-    drawn; triangle: (size, size) int, which one is in front, -1 for none.
+    places: (size, size, 2) float32, the texture place of its colour; depth: (size, size), infinite where nothing is
+    drawn; triangle: (size, size) int, the number of the front triangle, -1 for none.
     """
 
     places: np.ndarray
@@ -36,13 +36,13 @@ def pixels_of_triangles(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.
 
 
 def doubled_area(corners: np.ndarray) -> np.ndarray:  # (T,)
-    """Twice the area of triangles (T, 3, 2 or 3) as seen; below zero for those seen from behind."""
+    """Twice the signed area of triangles (T, 3, 2 or 3) in the picture; negative for those seen from behind."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
 
 def barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray, owner: np.ndarray) -> np.ndarray:  # (P, 3)
-    """Weights of the corners of triangle `owner` (P,) at pixels x, y; all are positive inside of it."""
+    """Weights of the corners of triangle `owner` (P,) at pixels x, y; all are positive inside it."""
     a, first, second = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     to_weights = np.stack([second[:, 1], -second[:, 0], -first[:, 1], first[:, 0]], axis=1)
     to_weights /= doubled_area(corners)[:, None]
@@ -53,9 +53,9 @@ def barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray, owner: np.nda
 
 
 def draw(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, size: int) -> Drawing:
-    """Vertices (V, 3) in pixels, the smaller z in front, with texture places (V, 2); a pixel shows what is nearest.
+    """Draw triangles of vertices (V, 3) in pixels, smaller z in front, with texture places (V, 2).
 
-    Triangles that turn their back to the camera, whose corners run counter-clockwise, are not drawn.
+    Triangles seen from behind, whose corners run counter-clockwise, are not drawn.
     """
     corners = vertices[triangles].astype(np.float32)
     front = doubled_area(corners) > 1e-6
@@ -68,7 +68,7 @@ def draw(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, size:
     owner = numbers[owner]
     behind_first = np.argsort(-depth, kind="stable")
     front = np.full(size * size, -1)
-    front[(y * size + x)[behind_first]] = behind_first  # of repeated places numpy keeps the last one
+    front[(y * size + x)[behind_first]] = behind_first  # numpy keeps the last of repeated indices
     seen = np.flatnonzero(front >= 0)
     hits = front[seen]
     places, nearest, shown = (
@@ -82,7 +82,7 @@ def draw(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, size:
 
 
 def paint(drawing: Drawing, photo: np.ndarray) -> np.ndarray:  # (size, size, C)
-    """The colours of a drawing from a photo; what lies outside of the photo gets the colour of its edge."""
+    """The colours of a drawing, taken from a photo; places outside the photo get the colour of its edge."""
     return cv2.remap(photo, drawing.places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -1,4 +1,4 @@
-"""Which faces are turned: photos of 300-W and people of the course's frames, each side of the splits by itself."""
+"""The faces that views are made from: photos of 300-W and frames of the course, each part of the splits apart."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from data_sets.splits import HELD_OUT
 from turned_heads.cache import Faces, MadeFaces, folder_of
 
 BUILD = ROOT / "build" / "turned_heads"
-VIEWS = 3  # of each photo of 300-W; of a video, whose three frames look alike, one
+VIEWS = 3  # of each photo of 300-W; a video of the course, whose three frames look alike, gets one
 TRAINING = ("photos", "people")  # what every split may learn from
 STRANGERS = "other_people"  # a fifth of the course's training people: split "all" learns from them, "unseen" does not
 HELD_OUT_PHOTOS = "other_photos"  # of 300-W: no split learns from them
 
 
 def one_a_video(frames: FacialKeypointsDataset) -> np.ndarray:
-    """Positions of one frame of each video, its second one: names are `Person_Name_VF`, video and frame."""
+    """Positions of the middle frame of each video; names are `Person_Name_VF` with the digits of video and frame."""
     videos = {}
     for position, index in enumerate(frames.indices):
         videos.setdefault(Path(frames.names[index]).stem[:-1], []).append(position)
@@ -44,7 +44,7 @@ def sources(root: Path, views: int = VIEWS) -> list[tuple[Faces, int]]:
 def made_faces(
     root: Path, build: Path = BUILD, names=TRAINING, views: int = VIEWS, seed: int = 0
 ) -> dict[str, MadeFaces]:
-    """The views of the named parts of `sources`; raises DataError where they are not made yet."""
+    """The views of the named parts of `sources`; raises DataError if they have not been made yet."""
     return {
         faces.name: MadeFaces([folder_of(build, faces, count, seed)])
         for faces, count in sources(root, views)

@@ -1,12 +1,12 @@
 """The head: 68 points, the surface of the face through them, and rings for ear, skull, throat and neck behind it.
 
-Everything here is of the project's own making: the 68 points (facial_keypoints/face_3d.py) are fitted to labels by
-fit_template.py, the rest is placed by hand after head measures of adults (Farkas, "Anthropometry of the head and
+Everything here was made by this project: the 68 points (facial_keypoints/face_3d.py) are fitted to labels by
+fit_template.py, the rest was placed by hand, guided by head measures of adults (Farkas, "Anthropometry of the head and
 face", 2nd edition, 1994: about 90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm
 long and 150 mm wide).
 
 The unit is the distance of the outer eye corners, the origin their middle; x right, y down, z away from the camera.
-Half of the head, x <= 0, is given; the other one is its mirror image.
+Only the half with x <= 0 is given; the other half is its mirror image.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from scipy.spatial import Delaunay
 
 from facial_keypoints.face_3d import POINTS, SKIN, both_halves
 
-# Where the face ends above, from the temple to the middle of the forehead.
+# The upper edge of the face, from the temple to the middle of the forehead.
 HAIRLINE = np.array(
     [
         (-0.82, -0.16, 0.62),
@@ -31,9 +31,9 @@ HAIRLINE = np.array(
     ]
 )
 
-# Behind the face: lines over the head, from a place on the edge of the face (x, y) outwards: the head's surface
-# (x, y, z), and the place in the plane of the face's edge (x, y) whose colour it gets. Nobody sees the back of a head
-# in a photo from the front, so it is coloured from the hair around the face.
+# Behind the face: lines over the head that start at a place (x, y) on the edge of the face, with points of the head's
+# surface (x, y, z) and the places (x, y) in the plane of the face's edge that these take their colours from. A photo
+# from the front does not show the back of the head, so it gets the colours of the hair around the face.
 LINES = {
     (0.00, -0.82): (  # over the top of the head
         [(0.00, -1.05, 0.03), (0.00, -1.24, 0.32), (0.00, -1.32, 0.80), (0.00, -1.10, 1.40), (0.00, -0.35, 1.83)],
@@ -68,7 +68,7 @@ LINES = {
         [(0.00, 1.34), (0.00, 1.42), (0.00, 1.56), (0.00, 1.78), (0.00, 2.10)],
     ),
 }
-RINGS_PER_PLACE = 2  # of LINES
+RINGS_PER_PLACE = 2  # rings of vertices for each point of LINES
 GRID = 0.085  # between vertices on the face
 FLAT = (-1, 1, 1)  # mirrors
 
@@ -77,10 +77,10 @@ FLAT = (-1, 1, 1)  # mirrors
 class Template:
     """The head as triangles. Vertices: the 68 points, the rest of the face, then the rings, from the face outwards.
 
-    vertices: (V, 3); colours_from: (V, 2), the x and y in the plane of the face's edge that a vertex is coloured from
-    (for the face its own); depth_of_edge: (V,) the z of that plane; triangles: (T, 3) int, all wound alike;
-    spread: (V, 68), what moving the 68 points by a given amount moves every vertex by; ring: (V,) int, 0 on
-    the face; face: how many vertices belong to the face.
+    vertices: (V, 3); colours_from: (V, 2), the x and y in the plane of the face's edge that a vertex takes its colour
+    from (its own on the face); depth_of_edge: (V,), the z of that plane; triangles: (T, 3) int, with one orientation;
+    spread: (V, 68), the weights by which moves of the 68 points move every vertex; ring: (V,) int, 0 on the face;
+    face: the number of vertices of the face.
     """
 
     vertices: np.ndarray
@@ -93,12 +93,12 @@ class Template:
 
     @cached_property
     def lowest_point(self) -> np.ndarray:  # (T,)
-        """Of each triangle, how far down it reaches."""
+        """The largest y of each triangle."""
         return self.vertices[self.triangles, 1].max(axis=1)
 
 
 def edge() -> np.ndarray:  # (E, 3)
-    """The edge of the face, closed, without a point twice: down the jaw, up the other side, back over the forehead."""
+    """The closed edge of the face, each point once: down one side of the jaw, up the other, back over the forehead."""
     return np.concatenate([POINTS[:17], HAIRLINE * FLAT, HAIRLINE[-2::-1]])
 
 
@@ -131,12 +131,12 @@ def face_surface() -> tuple[np.ndarray, np.ndarray]:
 
 
 def along_edge(outline: np.ndarray) -> np.ndarray:  # (E,)
-    """Angle of edge points (E, 2) about the middle of the face: 0 above, up to pi at the chin, on either side."""
+    """Angles of edge points (E, 2) about the middle of the face, on either side: 0 at the top, pi at the chin."""
     return np.abs(np.arctan2(outline[:, 0], 0.3 - outline[:, 1]))
 
 
 def rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rings behind edge points (E, 3), two for each place of LINES: surface (R, E, 3), colours from (R, E, 2)."""
+    """The rings behind edge points (E, 3): their surface (R, E, 3) and the places of their colours (R, E, 2)."""
     at = along_edge(np.array(list(LINES)))
     places = along_edge(outline[:, :2])
     tables = [np.array([line[part] for line in LINES.values()], float) for part in (0, 1)]  # (lines, R, 3 or 2)
@@ -148,7 +148,7 @@ def rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def finer(outline: np.ndarray, loops: np.ndarray) -> np.ndarray:  # (more than R, E, D)
-    """RINGS_PER_PLACE times as many rings, on smooth curves through the edge (E, D) and rings (R, E, D)."""
+    """RINGS_PER_PLACE times as many rings, on smooth curves through the edge (E, D) and the rings (R, E, D)."""
     along = np.arange(len(loops) + 1)
     curves = PchipInterpolator(along, np.concatenate([outline[None], loops]))
     return curves(np.arange(1, RINGS_PER_PLACE * len(loops) + 1) / RINGS_PER_PLACE)
@@ -165,8 +165,8 @@ def strips(edge_vertices: np.ndarray, first: int, count: int) -> np.ndarray:  # 
 
 
 def spread_of(vertices: np.ndarray) -> np.ndarray:  # (V, 68)
-    """How moves of the 68 points spread over vertices (V, 2 or 3) by a thin plate whose forehead stays."""
-    held = np.array([(x, y) for y in (-1.1, -1.5) for x in (-0.9, -0.45, 0, 0.45, 0.9)])  # the forehead stays
+    """How moves of the 68 points move vertices (V, 2 or 3): the weights of a thin plate, fixed at the forehead."""
+    held = np.array([(x, y) for y in (-1.1, -1.5) for x in (-0.9, -0.45, 0, 0.45, 0.9)])  # forehead
     sites = np.concatenate([POINTS[:, :2], held])
     moves = np.eye(len(sites))[:, :68]
     return RBFInterpolator(sites, moves, kernel="thin_plate_spline", smoothing=0.002)(vertices[:, :2])

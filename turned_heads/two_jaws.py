@@ -1,7 +1,7 @@
-"""Faces with both jaws (schemes.TWO_JAWS): 68 points, then the 17 of the head's jaw; NaN where a place is not known.
+"""Faces with both jaws (schemes.TWO_JAWS): 68 points, then the 17 of the head's jaw; NaN for unknown points.
 
-Real faces have their labels, and the head's jaw by the fit. Made faces have the head's jaw, and the edge that is seen
-only where they hardly turn.
+Real faces have their labels, and the head's jaw from the fit. Turned views have the head's jaw, and a known visible
+edge only if they are hardly turned.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ class TwoJaws(KeypointsDataset):
 
 
 def fitted_jaws(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The head's jaw (N, 17, 2) and the yaw (N,) in radians of faces (N, 68, 2), by the fit."""
+    """The head's jaw (N, 17, 2) and the yaw (N,) in radians of faces (N, 68, 2), from the fit."""
     heads = [fit_head(points, pose) for points, pose in zip(keypoints, fit_poses(keypoints), strict=True)]
     return np.stack([head.project()[:17] for head in heads]).astype(np.float32), np.array([h.pose.yaw for h in heads])
 
@@ -44,14 +44,14 @@ def real(faces: KeypointsDataset) -> TwoJaws:
 
 
 def made(faces: MadeFaces) -> TwoJaws:
-    """Turned views with both jaws; the edge that is seen is not known where they turn."""
+    """Turned views with both jaws; the visible edge is unknown if they are turned."""
     heads = faces.keypoints[faces.indices]
     seen = np.where(faces.edge_known[:, None, None], heads[:, :17], np.nan)
     return TwoJaws(faces, np.concatenate([seen, heads[:, 17:], heads[:, :17]], axis=1).astype(np.float32))
 
 
 def with_turned_heads(split: Split, root: Path, build: Path = BUILD) -> tuple[TwoJaws, ...]:
-    """What a network of two jaws trains on: the faces of a split, photos twice as ever, and turned views of them."""
+    """Training data for two jaws: the faces of a split, the photos twice as in every recipe, and turned views."""
     frames, photos = (real(faces) for faces in split.training)
     names = (*TRAINING, *([STRANGERS] if split.name == "all" else []))
     return (frames, photos, photos, *map(made, made_faces(root, build, names).values()))

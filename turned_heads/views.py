@@ -1,4 +1,4 @@
-"""Turn a fitted head, draw it, and tell where its points went."""
+"""Turn a fitted head, draw it, and compute where its points are then."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from turned_heads.pose import Pose, rotation
 from turned_heads.render import draw, over, paint
 from turned_heads.template import template
 
-SIZE, MARGIN = 208, 0.5  # of a view: pixels, and the room around the box in parts of its longer side
-EDGE_SEEN = np.radians(12)  # up to this yaw the edge of the cheek that is seen is the 3D jaw
+SIZE, MARGIN = 208, 0.5  # of a view: pixels, and the margin around the box in parts of its longer side
+EDGE_SEEN = np.radians(12)  # up to this yaw the visible edge of the cheek is the head's jaw
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class Source:
 
     @classmethod
     def of(cls, photo: np.ndarray, keypoints: np.ndarray, pose: Pose | None = None) -> "Source":
-        """From a photo RGB uint8 (H, W, 3) and its 68 labels (68, 2); pose: if it is known."""
+        """From a photo, RGB uint8 (H, W, 3), and its 68 labels (68, 2); pose: the head's, if it is known."""
         head = fit_head(keypoints, pose)
         return cls(take_apart(photo, head), head)
 
 
 def turned(head: Head, yaw: float, pitch: float, roll: float, depth: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) and points (68, 3) of a head turned to a pose, in pixels of the photo about the head's origin.
+    """Vertices (V, 3) and points (68, 3) of a head in a new pose, in pixels of the photo, about the head's origin.
 
-    depth: how much deeper than the template this head is taken to be.
+    depth: the assumed depth of this head, relative to the template.
     """
     matrix = head.pose.scale * rotation(yaw, pitch, roll).T
     return tuple(places * [1, 1, depth] @ matrix for places in (head.vertices, head.points))
 
 
 def reduced(photo: np.ndarray, texture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The photo averaged down, with its texture places, where a view shows it smaller than it is."""
+    """The photo and its texture places, scaled down if the view shows the photo smaller than it is."""
     if scale > 0.7:
         return photo, texture
     old = photo.shape[1::-1]
@@ -61,7 +61,7 @@ def reduced(photo: np.ndarray, texture: np.ndarray, scale: float) -> tuple[np.nd
 def view(
     source: Source, pose: tuple, rng: np.random.Generator, others=(), depth: float = 1.0, size: int = SIZE
 ) -> View:
-    """The head of a source turned to (yaw, pitch, roll), in a square picture about the tight box of its points."""
+    """The head of a source turned to (yaw, pitch, roll), in a square picture around the tight box of its points."""
     head = source.head
     vertices, points = turned(head, *pose, depth)
     matrix = crop_matrix(tight_box(points[:, :2]), size, MARGIN)
@@ -76,13 +76,13 @@ def view(
 
 
 def _moved_middle(head, vertices):
-    """From where the face is in the turned picture to where it is in the photo."""
+    """The shift from the middle of the face in the turned picture to its middle in the photo."""
     face = template().face
     return head.pose.project(head.vertices[:face]).mean(axis=0) - vertices[:face, :2].mean(axis=0)
 
 
 def draw_pose(rng: np.random.Generator, pose: Pose) -> tuple[float, float, float]:
-    """A random yaw, pitch and roll for a head: further the way it is turned already, to either side if it is not."""
+    """A random pose for a head: turned further in its own direction, or to either side if it is frontal."""
     turned_by = abs(pose.yaw)
     yaw = rng.uniform(min(max(np.radians(8), turned_by + np.radians(5)), 1.4), np.radians(98))
     side = np.sign(pose.yaw) if turned_by > EDGE_SEEN else rng.choice([-1, 1])
