@@ -260,7 +260,7 @@ def test_half_precision_weights_halve_the_file_and_others_are_not_rounded(tmp_pa
 
 def test_an_export_that_disagrees_with_torch_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("training.export.disagreement", lambda *_: 0.5)
-    with pytest.raises(DataError, match="net.onnx: not written, onnxruntime answers 0.500 px beside torch"):
+    with pytest.raises(DataError, match="net.onnx: not written, onnxruntime's points are 0.500 px off torch's"):
         export(other_networks()["points without spread"], tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -259,7 +259,7 @@ def test_a_wrong_number_of_points_is_one_sentence_before_training(eight):
         return sample | {"keypoints": torch.as_tensor(sample["keypoints"][:10])}
 
     others = eight.with_transform(Compose([*SMALL_CROP.transforms, ten]))
-    with pytest.raises(DataError, match="the network answers 68 keypoints, the validation data has 10"):
+    with pytest.raises(DataError, match="the network predicts 68 keypoints, the validation data has 10"):
         fit(small_model(), eight, others)
     with pytest.raises(DataError, match=r"cannot be measured \(10 keypoints, but .* has 68\): fit\(..., error=None\)"):
         fit(Tenth(), others, others)

@@ -1,8 +1,8 @@
 """The training batches: picture by picture on the CPU, or as a whole on a GPU, which would starve otherwise.
 
-Both draw the same random numbers for every face, from torch's generator on the CPU. The first way is that of
-transforms.py and the one to read. In the second the pictures live on the GPU as uint8, and only numbers are sent:
-one 2x3 matrix a face, its keypoints, and what its augmentations drew.
+Both draw the same random numbers for every face, from torch's generator on the CPU. The first way uses transforms.py
+and is the one to read. In the second the pictures live on the GPU as uint8, and only numbers are sent: a 2x3 matrix
+per face, its keypoints, and the random numbers of its augmentations.
 """
 
 import math
@@ -32,8 +32,8 @@ from transforms import (
 def training_loader(data: Dataset, batch_size: int, device: torch.device) -> DataLoader:
     """The training data in random order, in this process's shares of the batches (see processes.Shares).
 
-    On a GPU as a whole, if the data has a transform that can be done in this way; else picture by picture, which on a
-    CPU takes a third of the time (0.8 instead of 2.5 ms for a crop of 128 pixels).
+    On a GPU batches are rendered as a whole if the data's transform allows it; else picture by picture, which on a CPU
+    takes a third of the time (0.8 instead of 2.5 ms for a crop of 128 pixels).
     """
     shares = Shares(data, batch_size)
     if device.type == "cuda" and can_be_rendered(data):
@@ -48,7 +48,7 @@ def parts_of(data: Dataset) -> list[Dataset]:
 
 
 def can_be_rendered(data: Dataset) -> bool:
-    """Whether all parts have the same transform, made of what DeviceFaces knows: recipes.face_input."""
+    """Whether all parts share one transform, of the steps that DeviceFaces can render: recipes.face_input."""
     if not all(isinstance(part, KeypointsDataset) for part in parts_of(data)):
         return False
     first, *others = (part.transform for part in parts_of(data))
@@ -63,10 +63,10 @@ def can_be_rendered(data: Dataset) -> bool:
 
 
 class DeviceFaces(Dataset):
-    """Labelled pictures on a device: an item is what is drawn for one face, `render` makes a batch of items.
+    """Labelled pictures on a device: an item holds the random numbers of one face, `render` makes a batch of items.
 
-    The pictures may have any sizes; one whose face is at least twice as large as in the crop is averaged down, as in
-    geometry.warp. All are decoded at once and stay on the device: 200 kB for a cut of 256 pixels.
+    The pictures may have any sizes; one whose face is at least twice as large as in the crop is scaled down first, as
+    in geometry.warp. All are decoded at the start and stay on the device: 200 kB for a cut-out of 256 pixels.
     """
 
     def __init__(self, data: Dataset, device: torch.device):
@@ -80,7 +80,7 @@ class DeviceFaces(Dataset):
         self.starts = torch.cumsum(self.sizes.prod(dim=1), dim=0) - self.sizes.prod(dim=1)
 
     def _stored(self, sample):
-        """The picture, the matrix from the picture as it was to this one, and the sample without it."""
+        """The picture to store, the matrix from the original picture to it, and the rest of the sample."""
         image, labels = sample["image"], {key: value for key, value in sample.items() if key != "image"}
         matrix = FaceCrop(self.crop.size, self.crop.margin).crop(sample)
         shrink = max(1, int(1 / matrix[0, 0]))
@@ -110,7 +110,7 @@ class DeviceFaces(Dataset):
         return {"image": images / 255, "keypoints": torch.from_numpy(np.float32(keypoints))}
 
     def pictures(self, positions: torch.Tensor) -> torch.Tensor:  # (N, 3, H, W)
-        """Stored pictures as float, the smaller ones continued by their border to the size of the largest."""
+        """Stored pictures as float, padded to the size of the largest one by repeating their borders."""
         device, sizes = self.pixels.device, self.sizes[positions]
         height, width = sizes.amax(dim=0).tolist()
         starts, heights, widths = (
@@ -137,7 +137,7 @@ def gray_levels(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_gray(images: torch.Tensor) -> torch.Tensor:  # (N, 1, H, W)
-    """Gray pictures of RGB ones, as cv2.cvtColor makes them."""
+    """RGB to gray, as cv2.cvtColor does it."""
     red, green, blue = images.split(1, dim=1)
     return gray_levels(0.299 * red + 0.587 * green + 0.114 * blue)
 
@@ -148,7 +148,7 @@ def columns(numbers: torch.Tensor, device: torch.device) -> list[torch.Tensor]:
 
 
 def color(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """RandomColor with numbers (N, 3) that it drew."""
+    """RandomColor with its random numbers (N, 3)."""
     saturation, contrast, brightness = columns(numbers, images.device)
     gray = to_gray(images)
     mean = gray.mean(dim=(1, 2, 3), keepdim=True)
@@ -156,7 +156,7 @@ def color(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 
 def blur(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """RandomBlur with numbers (N, 1) that it drew: two convolutions with one kernel a picture."""
+    """RandomBlur with its random numbers (N, 1): two convolutions, with a kernel for each picture."""
     (chosen,) = torch.nonzero(numbers[:, 0], as_tuple=True)
     if not len(chosen):
         return images
@@ -172,13 +172,13 @@ def blur(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 
 def noise(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """RandomNoise with numbers (N, 1) that it drew; the noise itself is drawn on the device."""
+    """RandomNoise with its random numbers (N, 1); the noise itself is drawn on the device."""
     (sigma,) = columns(numbers, images.device)
     return gray_levels(images + sigma * torch.randn_like(images))
 
 
 def occlusion(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """RandomOcclusion with numbers (N, 5) that it drew."""
+    """RandomOcclusion with its random numbers (N, 5)."""
     top, left, height, width, gray = columns(numbers, images.device)
     row, column = (torch.arange(side, device=images.device) for side in images.shape[2:])
     row = row[:, None]

@@ -35,7 +35,7 @@ def run_settings(model, optimizer, data, batch_size: int, loss, **numbers) -> di
 class TrainingState:
     """The state of a training run: weights, optimiser, schedule, history and the best weights so far.
 
-    parts: name -> what has a state_dict, of which "weights" is the network.
+    parts: by name, the objects with a state_dict; "weights" is the network.
 
     With a `checkpoint` path it is saved after every epoch, and read back at the start if the file exists.
     Raises DataError for a file that is damaged or has other `settings` (run_settings).

@@ -132,7 +132,7 @@ def export(model: nn.Module, path: Path) -> float:
         part.write_bytes(onnx_model(model).SerializeToString())
         off = disagreement(model, part)
         if off > AGREEMENT:
-            raise DataError(f"{path}: not written, onnxruntime answers {off:.3f} px beside torch")
+            raise DataError(f"{path}: not written, onnxruntime's points are {off:.3f} px off torch's")
         os.replace(part, path)
     except OSError as error:
         raise DataError(f"{path}: could not be written ({error.strerror})") from None

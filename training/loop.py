@@ -116,19 +116,19 @@ def check_points(model: nn.Module, dataset, error) -> None:
     if dataset is None:
         return
     points = np.asarray(dataset[0]["keypoints"])[None]
-    labelled, answered = points.shape[1], getattr(model, "num_keypoints", points.shape[1])
-    if labelled not in (answered, IBUG_68.num_points if answered == TWO_JAWS.num_points else answered):
-        raise DataError(f"the network answers {answered} keypoints, the validation data has {labelled}")
+    labelled, predicted = points.shape[1], getattr(model, "num_keypoints", points.shape[1])
+    if labelled not in (predicted, IBUG_68.num_points if predicted == TWO_JAWS.num_points else predicted):
+        raise DataError(f"the network predicts {predicted} keypoints, the validation data has {labelled}")
     try:
         if error:
             error(points, points)
     except DataError as problem:
-        told = "fit(..., error=None), or error=functools.partial(metrics.nme, scheme=...)"
-        raise DataError(f"the error of the validation data cannot be measured ({problem}): {told}") from None
+        advice = "fit(..., error=None), or error=functools.partial(metrics.nme, scheme=...)"
+        raise DataError(f"the error of the validation data cannot be measured ({problem}): {advice}") from None
 
 
 def one_cycle_schedule(optimizer: torch.optim.Optimizer, lr: float, steps: int) -> OneCycleLR:
-    """The rate rises to lr and falls to zero within `steps` (Smith and Topin, arXiv:1708.07120).
+    """The learning rate rises to lr and falls to zero within `steps` (Smith and Topin, arXiv:1708.07120).
 
     The first beta of Adam and AdamW falls from 0.95 to 0.85 and rises again; other optimisers keep their momentum.
     """
@@ -177,14 +177,14 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place and leave it with the weights of its best validation loss.
 
-    Without validation data the last weights stay: a run whose length was chosen before needs nobody to choose.
-    loss: a name in LOSSES or a function of (predicted, true); optimizer: a name in OPTIMIZERS or an optimiser
-    made for this model; one_cycle: see one_cycle_schedule. With a `checkpoint` path every epoch is saved, and the
-    same call goes on where it stopped (DataError for another call's); the result is that of an uninterrupted run:
-    (seed, epoch) seeds each epoch. Ctrl-C ends training early and keeps the best weights so far; so does a loss that
-    is not finite, with a DataError. `progress` draws a bar (not in notebooks).
-    error: NME per face of (predicted, true), (N,), of the 68 points by default; None for none (DataError if it is for
-    other points); print_every: epochs. In several processes (training.processes) batch_size is that of all together.
+    Without validation data the last weights stay. loss: a name in LOSSES or a function of (predicted, true);
+    optimizer: a name in OPTIMIZERS or an optimiser made for this model; one_cycle: see one_cycle_schedule. With a
+    `checkpoint` path every epoch is saved, and the same call resumes where it stopped (DataError for the checkpoint of
+    another call); the result is that of an uninterrupted run, since (seed, epoch) seeds each epoch. Ctrl-C ends
+    training early and keeps the best weights so far; so does a loss that is not finite, with a DataError. `progress`
+    draws a bar (not in notebooks). error: NME per face of (predicted, true), (N,), of the 68 points by default; None
+    for none (DataError if it is for other points); print_every: epochs. In several processes (training.processes)
+    batch_size is that of all together.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """
@@ -218,7 +218,7 @@ def fit(
             if epoch % print_every == 0 or epoch == epochs:
                 print_epoch(row)
     except KeyboardInterrupt:
-        kept = f"; {checkpoint} holds them, the same call goes on" if checkpoint and state.history else ""
+        kept = f"; {checkpoint} holds them, the same call resumes" if checkpoint and state.history else ""
         print(f"\ninterrupted: {len(state.history)} of {epochs} epochs are done{kept}")
     finally:
         model.load_state_dict(state.best_weights)

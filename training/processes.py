@@ -1,7 +1,7 @@
 """Training in several processes, one for each GPU: those that `accelerate launch` and `torchrun` start.
 
-All of them run the same script, and inside of `joined` they train as one: each has the same network and a share of
-every batch. In a process that nobody launched in this way, such as a notebook's, nothing here does anything.
+All of them run the same script, and inside `joined` they train as one: each has the same network and a share of every
+batch. In a process that was not launched in this way, such as a notebook's kernel, nothing here has any effect.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, RandomSampler, Sampler, Subset
 from facial_keypoints.images import DataError
 from training.device import best_device
 
-LOST = "ended, since another process of this training did; the same command goes on from the last checkpoint"
+LOST = "ended, since another process of this training did; the same command resumes from the last checkpoint"
 
 
 def count() -> int:
@@ -59,9 +59,9 @@ def joined():
 
 
 def _meet(backend: str) -> None:
-    """Find the other processes of this attempt, where a launcher that restarts them keeps the store of addresses.
+    """Set up the process group with a store of addresses for this attempt, if the launcher restarts processes.
 
-    By itself torch (2.14) may give a process that is back the address of one that died in the attempt before.
+    Otherwise torch (2.14) may give a restarted process the address of one that died in the previous attempt.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return  # PartialState does it
@@ -72,11 +72,11 @@ def _meet(backend: str) -> None:
 
 
 class Shares(Sampler):
-    """The batches of an epoch in random order, of each the part that this process trains on.
+    """This process's shares of the batches of an epoch, in random order.
 
-    The order is drawn from torch's generator and the same in all processes, what is drawn afterwards (augmentations,
-    dropout) is not. Every sample is in one share only. A last batch with fewer samples than there are processes is the
-    share of all of them; its gradient is the mean of equal ones.
+    The order is drawn from torch's generator and is the same in all processes; what is drawn afterwards
+    (augmentations, dropout) is not. Every sample is in one share only, except that a last batch with fewer samples
+    than processes goes to all of them, which leaves its mean gradient as it is.
     """
 
     def __init__(self, data, batch_size: int):
@@ -95,10 +95,10 @@ class Shares(Sampler):
 
 
 def in_step(model: nn.Module) -> nn.Module:
-    """The network, trained by all processes together: gradients are averaged, it starts as the first one's.
+    """The network, trained by all processes together: it starts with the first one's weights, gradients are averaged.
 
-    Batch norm takes its statistics from the whole batch on GPUs; on CPUs, where torch has no SyncBatchNorm, from each
-    process's share, and the running ones are averaged after an epoch (`average_buffers`).
+    Batch norm uses statistics of the whole batch on GPUs; on CPUs, where torch has no SyncBatchNorm, of each process's
+    share, and the running statistics are averaged after an epoch (`average_buffers`).
     """
     if count() == 1:
         return model
@@ -150,7 +150,7 @@ def gathered(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 def from_first(function):
-    """What the first process's call of a function returns, for all of them."""
+    """Call a function in the first process only; every process returns its result."""
     if count() == 1:
         return function()
     answer = [function() if index() == 0 else None]

@@ -53,7 +53,9 @@ def constructor_arguments(model: nn.Module) -> dict:
     """
     names = list(inspect.signature(type(model)).parameters)
     if missing := [name for name in names if not hasattr(model, name)]:
-        raise DataError(f"{type(model).__name__}: keeps no attribute {missing[0]}, so weights files cannot say it")
+        raise DataError(
+            f"{type(model).__name__}: keeps no attribute {missing[0]}, so a weights file could not restore it"
+        )
     return {name: getattr(model, name) for name in names}
 
 
