@@ -86,7 +86,7 @@ def round_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 class NarrowNet(FastNet):
-    """FastNet with breadth 1, as every network had it once: a map's standard deviation equals the predicted error."""
+    """FastNet with breadth 1, as all networks used to have: a map's standard deviation equals the predicted error."""
 
     breadth = 1
 
@@ -199,7 +199,7 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
     """NME on both validation sets, in exact and in jittered boxes; networks of whole frames only on people, since
-    the photos of 300-W are no frames.
+    the photos of 300-W are not such frames.
     """
     row = {"parameters": count_parameters(model)}
     if variant.recipe.expects.margin is None:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.bulk        writes results/bulk.csv and bulk_forecast.csv; ten minutes on two idle cores
 
-The photos are IMM's (640 x 480, a face each), again and again under other names, with `fast`. Every run is a process
-of its own that starts Ray. The model is T = start + (pictures * each + chunks * overhead) / (workers * efficiency);
-its four numbers come from the runs marked as fitted, the others check it.
+The photos are IMM's (640 x 480, one face each), repeated under other names; the network is `fast`. Every run is a
+process of its own that starts Ray. The model is T = start + (pictures * each + chunks * overhead) / (workers *
+efficiency); its four numbers come from the runs marked as fitted, the others check it.
 """
 
 import json
@@ -48,7 +48,7 @@ MACHINES = [(1, 16), (10, 16), (100, 16), (100, 64)]  # and the cores of each
 
 
 def peak_memory(process: subprocess.Popen) -> dict[str, float]:
-    """Until it ends, the peak resident memory, MB, of the process and of its largest worker."""
+    """Wait until the process ends; returns its peak resident memory and that of its largest worker, in MB."""
     peak = {"driver, MB": 0.0, "worker, MB": 0.0}
 
     while process.poll() is None:
@@ -62,7 +62,7 @@ def peak_memory(process: subprocess.Popen) -> dict[str, float]:
 
 
 def measure(workers: int, pictures: int, chunk: int, photos: list[Path]) -> dict:
-    """The row of one run; raises CalledProcessError where it fails."""
+    """The row of one run; raises CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "list.txt"), Path(folder, "out")
         links = Path(folder, "photos")
@@ -95,7 +95,7 @@ def measure(workers: int, pictures: int, chunk: int, photos: list[Path]) -> dict
 
 @dataclass(frozen=True)
 class Model:
-    """Seconds to start, a picture and a chunk, each of one worker, and the efficiency of several."""
+    """Its four numbers: seconds to start, per picture and per chunk with one worker, and the efficiency of several."""
 
     start: float
     each: float
@@ -104,7 +104,7 @@ class Model:
 
     @classmethod
     def of(cls, rows: dict[str, dict]) -> "Model":
-        """From the runs by what is taken from them: each number in turn, the others given, until they stand."""
+        """Fit the numbers to runs, named by the number that each determines: one at a time, until they converge."""
         few, one, two, small = (rows[what]["seconds"] for what in ("start", "each picture", "efficiency", "overhead"))
         pictures = rows["each picture"]["pictures"]
         chunks, more = (pictures // rows[what]["chunk"] for what in ("efficiency", "overhead"))
@@ -117,7 +117,7 @@ class Model:
         return cls(start, each, overhead, speedup / 2)
 
     def seconds(self, pictures: int, workers: int, chunk: int) -> float:
-        """The time on the clock; a single worker loses nothing, and no more work than chunks."""
+        """The wall-clock time; one worker has efficiency 1, and never more workers are busy than there are chunks."""
         chunks = math.ceil(pictures / chunk)
         busy = min(workers, chunks)
         work = pictures * self.each + chunks * self.overhead

@@ -4,8 +4,8 @@ the network, which leaves out faces whose confidence is low and turns photos in 
     python -m benchmarks.detector                    writes results/detector.csv
     python -m benchmarks.detector --photos 300-W     these photos only; other rows are kept
 
-The network is `accurate` as it ships. Every photo has one labelled face, of other faces some are counted as other
-boxes. Times are of the processor, on one core, a photo, without reading it.
+The network is the shipped `accurate`. Every photo has one labelled face; some of its other faces count as other boxes.
+Times are processor times per photo on one core, without reading the file.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def ibug_training() -> Iterator[Photo]:
 
 
 def turned(low: float, high: float) -> Iterator[Photo]:
-    """Faces of aflw2000_pose whose heads are turned to the side by so many degrees."""
+    """Faces of aflw2000_pose with a yaw in the given range of degrees."""
     folder = find_folder("aflw2000_pose")
     if folder is None:
         raise DataError("the data folder has no aflw2000_pose/ with labels.xml")

@@ -1,9 +1,9 @@
-"""How much filters tremble when keypoints do, and how long they take.
+"""How much filters tremble when keypoints are noisy, and how long they take.
 
     python -m benchmarks.filters        writes results/filters.csv; seconds
 
 The keypoints of the mean head, turned, get independent noise of 1 % of the eye distance. The table has the standard
-deviation of the filter's places about their mean, over that of the keypoints: below 1 it trembles less than they do.
+deviation of the filter's places, relative to that of the keypoints: below 1 it trembles less than they do.
 """
 
 import time

@@ -2,8 +2,8 @@
 
     python -m benchmarks.folder        writes results/folder.csv
 
-The photos are IMM's, again and again under other names. The command is a process of its own; its start is in the time.
-On a machine with other work the CPU time of all its threads says more than the clock.
+The photos are IMM's, repeated under other names. The command is a process of its own; the time includes its start.
+On a busy machine the CPU time of all its threads says more than the wall-clock time.
 """
 
 import os
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "facial_keypoints", "--json", "--network", "fas
 
 
 def measure(jobs: int, files: int, photos: list[Path]) -> dict:
-    """The row of one run; raises CalledProcessError where it fails."""
+    """The row of one run; raises CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(files):  # each a file of its own: one path is read once
             os.symlink(photos[number % len(photos)], Path(folder, f"{number:05}.jpg"))

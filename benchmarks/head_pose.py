@@ -1,11 +1,11 @@
-"""How far the angles of head poses are off, where the heads' turns are known.
+"""The errors of head poses for heads whose angles are known.
 
     python -m benchmarks.head_pose        writes results/head_pose.csv; two minutes
 
-Sets: the pose set (AFLW2000-3D), which knows how far heads are turned, but not to which side; views of held-out 300-W
-photos (turned_heads/), turned from the pose that was fitted to the photo; drawn heads, which are flatter than people;
-IMM's neutral photos, level on average by the choice of `face_3d.LEVEL`. Sets that are not there are left out. Points:
-the true ones, and those of the shipped networks in boxes of the true ones.
+Sets: the pose set (AFLW2000-3D), which has the size of the yaw but not its side; views of held-out 300-W photos
+(turned_heads/), turned from the pose that was fitted to the photo; drawn heads, which are flatter than people; IMM's
+neutral photos, level on average by the choice of `face_3d.LEVEL`. Missing sets are left out. Points: the true ones,
+and those of the shipped networks in exact boxes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ NETWORKS = ("fast", "accurate")
 @dataclass
 class Head:
     """An RGB image of a head; keypoints (68, 2), None where only 58 are labelled, and its box; yaw, pitch, roll in
-    degrees as `Pose` has them, NaN where they are not known."""
+    degrees as in `Pose`, NaN where they are unknown."""
 
     image: np.ndarray
     keypoints: np.ndarray | None
@@ -74,7 +74,7 @@ def pose_set_heads() -> Iterator[Head]:
 
 
 def neutral_heads() -> Iterator[Head]:
-    """IMM's photos of people who look straight ahead, if they are there."""
+    """IMM's photos of people who look straight ahead, if there are any."""
     folder = find_folder(FOLDER)
     for name, sample in _named(ImmFaces(folder)) if folder else ():
         if "-1" in name:

@@ -1,11 +1,11 @@
-"""How often eyes and mouths are called open or closed wrongly, by the thresholds of eyes.py and mouth.py.
+"""How often the thresholds of eyes.py and mouth.py misclassify eyes and mouths as open or closed.
 
     python -m benchmarks.open_closed        writes results/open_closed.csv; a minute or two
 
-Drawn faces know their truth: lids shut, or open as usual; lips together, or apart. Of 300-W's held-out photos the
-labels tell: the two edges of a lid or of the lips in one place, or well apart. What is between, half-closed eyes and
-slightly parted lips, is in neither class. Points: the true ones (drawn faces), and those of the shipped networks in
-exact boxes.
+For drawn faces the truth is how they were drawn: lids shut or open as usual, lips together or apart. For 300-W's
+held-out photos it comes from the labels: the edges of the lids or of the lips in one place, or well apart. Half-closed
+eyes and slightly parted lips are in neither class. Points: the true ones (drawn faces), and those of the shipped
+networks in exact boxes.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Case:
 
 
 def between(value: float, shut: float, open_: float) -> float:
-    """1 where a value says open, 0 where it says shut, NaN between."""
+    """1 (open) from `open_` on, 0 (closed) up to `shut`, NaN between."""
     return 0.0 if value <= shut else 1.0 if value >= open_ else np.nan
 
 
@@ -57,7 +57,7 @@ def drawn(count: int = DRAWN) -> Iterator[Case]:
 
 
 def photos() -> Iterator[Case]:
-    """300-W's held-out photos, if they are there."""
+    """300-W's held-out photos, if there are any."""
     try:
         faces = split_photos(load_ibug()[0], HELD_OUT)[1]
     except DataError:

@@ -1,9 +1,9 @@
-"""One way to find 68 keypoints as a process of its own, in an environment of its own (benchmarks/peers.py starts it).
+"""One method of finding 68 keypoints, as a process in an environment of its own (benchmarks/peers.py starts it).
 
-It needs numpy and the packages of that way only. It reads requests from standard input, a JSON object a line, and
-answers each with a line. A photo is a .npy file, RGB uint8. "find": detector and keypoints together; "locate": the
-keypoints in given boxes, each the detector's own kind of box. Times are in milliseconds, of the last of `repeats`
-rounds the median, and without the reading of the file.
+It needs only numpy and the packages of that method. It reads requests from standard input, one JSON object per line,
+and answers each with a line. A photo is a .npy file, RGB uint8. "find": detector and keypoints together; "locate": the
+keypoints in given boxes, each the detector's own kind of box. Times are the median of `repeats` rounds in
+milliseconds, without reading the file.
 """
 
 import json

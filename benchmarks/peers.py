@@ -1,13 +1,13 @@
-"""What one would pick instead, beside ours: dlib's published 68 points and MediaPipe's face mesh, as from pip.
+"""What pip offers instead of this library: dlib's published 68 points and MediaPipe's face mesh, compared with ours.
 
     python -m benchmarks.peers           errors that are not in results/peers.csv yet, then all speeds, interleaved
     python -m benchmarks.peers --again   everything anew (for networks that have changed)
     python -m benchmarks.peers --answers dlib fast     of these only
 
-Each way is a process of its own (peer_worker.py) in an environment of its own under build/peers/, which needs a
-package index once. Faces are a seeded sample of each test. Boxes are "jittered" (protocol.py), turned into the kind
-that the way's own detector gives, or the way's "own detector", end to end. The schemes differ: a constant offset of
-each point, in the frame of the face, is estimated on training faces and removed.
+Each method ("way") is a process (peer_worker.py) in an environment of its own under build/peers/, which needs a
+package index once. Faces are a seeded sample of each test. Boxes are "jittered" (protocol.py), converted to the kind
+that the method's own detector gives, or those of its "own detector", end to end. The schemes differ: a constant offset
+of each point, in the frame of the face, is estimated on training faces and removed.
 """
 
 import argparse
@@ -53,7 +53,7 @@ KEYS = ["answer", "test", "boxes"]
 
 @dataclass(frozen=True)
 class Way:
-    """What pip installs for a class of peer_worker.py, and what that class is told."""
+    """A method: a class of peer_worker.py, the packages that pip installs for it, and its options."""
 
     name: str
     packages: tuple[str, ...]
@@ -61,7 +61,7 @@ class Way:
 
     @property
     def python(self) -> Path:
-        """The interpreter of its environment, which is made where there is none."""
+        """The interpreter of its environment, which is made on first use."""
         return environment(self.name, self.packages)
 
 
@@ -93,7 +93,7 @@ def environment(name: str, packages: tuple[str, ...]) -> Path:
 
 
 class Worker:
-    """A way as a running process: call it with a request of peer_worker.py. A context, which ends the process."""
+    """A method as a running process, called with the requests of peer_worker.py; a context that ends the process."""
 
     def __init__(self, way: Way, **options):
         script = Path(__file__).with_name("peer_worker.py")
@@ -216,7 +216,7 @@ def as_complex(points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a way's points and boxes lie to ours.
+    """The constant differences between a method's points and boxes and ours.
 
     template, offset: the mean shape that it predicts and the labels' offsets from it (68,), complex, in units of the
     template; centre, size: of its boxes, in parts of the tight box.

@@ -1,4 +1,4 @@
-"""How networks do on turned heads: the pose set, and sets of one's own that choices may be made on.
+"""The errors of networks on turned heads: on the pose set, and on sets of our own that may be used for choices.
 
     python -m benchmarks.pose saved_models/fast.pt saved_models/accurate.pt      into results/pose.csv
     python -m benchmarks.pose --choose build/some.pt                             without the pose set, printed only
@@ -6,7 +6,7 @@
 
 Sets: "pose set" (AFLW2000-3D, in the data folder), compared with the jaw of the head where a network has it;
 "turned photos", made from 300-W's held-out photos; "people", the course's held-out people by the yaw of the fit, which
-is fair to networks of split "unseen" only; "photos", 300-W's held-out photos by the yaw of the fit.
+is fair only to networks of split "unseen"; "photos", 300-W's held-out photos by the yaw of the fit.
 Errors in percent of sqrt(w h) of the tight box.
 """
 

@@ -1,10 +1,11 @@
-"""How well and how fast faces are followed in videos: drawn heads and moved photos, with the truth of every frame.
+"""How well and how fast faces are tracked in videos: drawn heads and moved photos, with the truth of every frame.
 
     python -m benchmarks.video        writes results/video.csv and results/video_speed.csv; some minutes
 
 Two drawn people stay still, turn, tilt, talk, move, and leave and come back: three seconds each at 30 frames a second
 and 320x240 pixels with a camera's noise, faces about 100 pixels wide. Held-out photos of 300-W are shown in such
-frames at rest, zoomed, panned and shaken; their truth is the labels, moved alike. `fast` follows them as Tracker does.
+frames at rest, zoomed, panned and shaken; their truth is the labels, moved with them. Tracker follows them with
+`fast`.
 """
 
 import os
@@ -35,7 +36,7 @@ WIDTH, HEIGHT = 320, 240
 EYES = 66  # pixels between the outer eye corners
 ZOOM = 1.5  # frames are painted larger, then reduced
 NOISE = 4  # the camera's, standard deviation of 255 steps
-SETTLED = 10  # frames that jitter is measured after
+SETTLED = 10  # frames before jitter is measured
 EVERY, FACE = 40, 100  # photos of 300-W that are moved; pixels of the longer side of their faces
 
 
@@ -44,7 +45,7 @@ def wave(seconds: float, period: float = 2.0) -> float:
     return float(np.sin(2 * np.pi * seconds / period))
 
 
-# What a head does: its scene, and its middle in parts of the picture, at a time in seconds.
+# Movements of a head: its scene and its middle, in parts of the picture, at a time in seconds.
 
 
 def still(scene, seconds):
@@ -69,7 +70,7 @@ def talk(scene, seconds):
 
 
 def move(scene, seconds):
-    """To and fro, with up to two box widths a second."""
+    """From side to side, at up to two box widths a second."""
     return scene, (0.5 + 0.2 * wave(seconds), 0.5)
 
 
@@ -81,7 +82,7 @@ def leave(scene, seconds):
 PATHS = (still, turn, tilt, talk, move, leave)
 
 
-# What a camera does to a photo: scale, shift in parts of the picture, and degrees, at a time in seconds.
+# Movements of a camera: scale, shift in parts of the picture, and degrees, at a time in seconds.
 
 
 def rest(seconds):
@@ -95,12 +96,12 @@ def zoom(seconds):
 
 
 def pan(seconds):
-    """To and fro by a fifth of the picture, up and down by a twentieth."""
+    """From side to side by a fifth of the picture, up and down by a twentieth."""
     return 1.0, (0.2 * wave(seconds), 0.05 * wave(seconds, 1.5)), 0.0
 
 
 def shake(seconds):
-    """A hand: three to six times a second, by about 1 % of the picture and a degree."""
+    """As by hand: three to six times a second, by about 1 % of the picture and a degree."""
     return 1.0, (0.01 * wave(seconds, 0.31), 0.01 * wave(seconds + 0.1, 0.23)), wave(seconds, 0.17)
 
 
@@ -108,7 +109,7 @@ CAMERAS = (rest, zoom, pan, shake)
 
 
 def photo_frames(photo: np.ndarray, keypoints: np.ndarray, camera: Callable) -> Iterator[tuple]:
-    """Frames of a photo, as `frames` has them, with the middle of the face in the middle when the camera rests."""
+    """Frames of a photo, as from `frames`; the face is in the middle of the picture when the camera is at rest."""
     noise, box = np.random.default_rng(0), tight_box(keypoints)
     for number in range(RATE * SECONDS):
         scale, shift, degrees = camera(number / RATE)
@@ -137,7 +138,7 @@ def frames(seed: int, path: Callable) -> Iterator[tuple[np.ndarray, float, np.nd
         face = Face(person, moved, shape, rotation_of(moved.angles), ZOOM * EYES)
         face.offset = middle * size * ZOOM - face.project(np.zeros((1, 3)))[0]
         height, width = (int(side * ZOOM) for side in (HEIGHT, WIDTH))
-        wide = 2 if path is leave else 1  # the painter needs room where nobody sees it
+        wide = 2 if path is leave else 1  # the painter needs room outside the picture
         canvas = paint((height, wide * width), face, np.random.default_rng((seed, 3)))  # the same strokes every time
         image = cv2.resize(canvas[:, :width], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
         image = np.clip(image + NOISE * noise.standard_normal(image.shape), 0, 255).astype(np.uint8)
@@ -145,7 +146,7 @@ def frames(seed: int, path: Callable) -> Iterator[tuple[np.ndarray, float, np.nd
 
 
 def follow(film: list, tracker: Tracker) -> tuple[np.ndarray, list]:
-    """Keypoints (T, 68, 2) of the face that was followed, NaN where there was none, and its identities."""
+    """Keypoints (T, 68, 2) of the tracked face, NaN where there is none, and its identities."""
     points, identities = np.full((len(film), 68, 2), np.nan), []
     for number, (image, seconds, _) in enumerate(film):
         for tracked in tracker(image, seconds)[:1]:
@@ -161,9 +162,9 @@ def in_view(keypoints: np.ndarray) -> bool:
 
 
 def measure(film: list, pipeline: FacePipeline, rigid: bool) -> dict:
-    """What is in the table, of one film; lengths in % of the box's longer side.
+    """The columns of the table for one film; lengths in % of the box's longer side.
 
-    rigid: the face does not change its shape, so that all that its points move against the truth is jitter.
+    rigid: the face does not change its shape, so that any movement of its points against the truth is jitter.
     """
     truth = np.array([keypoints for _, _, keypoints in film])
     seen = np.array([in_view(keypoints) for keypoints in truth])
@@ -185,7 +186,7 @@ def measure(film: list, pipeline: FacePipeline, rigid: bool) -> dict:
 
 
 def photo_rows(pipeline: FacePipeline) -> Iterator[dict]:
-    """A row for each camera: the mean of all photos, the sum of what is counted."""
+    """A row for each camera: means over all photos, and sums of the counts."""
     photos = list(held_out("300-W", EVERY))
     for camera in CAMERAS:
         films = (list(photo_frames(*photo, camera)) for photo in photos)
@@ -204,14 +205,14 @@ def error(points, truth, seen) -> float:
 
 
 def jitter(points) -> np.ndarray:  # (2,)
-    """Of points against the truth: the standard deviation about each one's mean, and the mean step between frames."""
+    """Sway and jitter of points against the truth: their standard deviation, and the mean step between frames."""
     points = points[SETTLED:]
     steps = np.linalg.norm(np.diff(points, axis=0), axis=2)
     return np.array([np.sqrt(np.nanvar(points, axis=0).sum(axis=1).mean()), np.nanmean(steps)])
 
 
 def lag(points, truth) -> float:
-    """How many frames the points are behind the truth: by how much of its velocity they differ, by least squares."""
+    """How many frames the points are behind the truth: the multiple of its velocity that fits the difference best."""
     velocity = np.gradient(truth, axis=0)
     behind = truth - points
     behind = behind - np.nanmean(behind, axis=0)
