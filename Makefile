@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Up to four processes share the tests; those of a group run in order in one of them.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 .PHONY: help run test demo notebooks lab data lint clean
 
@@ -41,7 +43,7 @@ notebooks: $(READY)
 
 test: $(READY)
 	@echo "tests: on drawn faces, no data needed"
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 	@echo "done: all tests passed"
 
 demo: $(READY)

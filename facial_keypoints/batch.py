@@ -50,7 +50,7 @@ class Summary:
             f"{_some(self.read, 'picture')} read" + (f" and {self.before} before" if self.before else ""),
             f"{_some(self.faces, 'face')} in {self.with_faces} of them",
             f"{self.skipped} skipped" if self.skipped else "",
-            f"{self.left} left for the same command to go on with" if self.stopped else "",
+            f"{self.left} left, which the same command will read" if self.stopped else "",
             f"{_some(self.others, 'file')} of other kinds left alone" if self.others else "",
         ]
         return "; ".join(part for part in parts if part)

@@ -67,11 +67,11 @@ def _rounded(numbers, decimals: int):
 class Journal:
     """The lines of keypoints.jsonl in a folder, one a picture; those of an earlier run are kept, see `done`.
 
-    A context: inside, they are in keypoints.jsonl.part; a run that fails or is killed leaves that behind, and the next
-    one goes on with it.
-    settings: in every line; raises DataError where lines were made with others.
-    done: the number of faces of every picture that has been read. Lines of pictures that could not be are dropped, so
-    that they are tried again.
+    A context: inside it, the lines are in keypoints.jsonl.part; a run that fails or is killed leaves that file behind,
+    and the next run continues it.
+    settings: written to every line; raises DataError if existing lines have other settings.
+    done: the number of faces of every picture that has been read. Lines of unreadable pictures are dropped, so that
+    these are tried again.
     """
 
     def __init__(self, folder: Path, settings: dict):

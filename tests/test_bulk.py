@@ -295,7 +295,7 @@ def test_nothing_is_lost_or_duplicated_when_a_run_is_stopped_and_a_worker_killed
     process = start(*command)
     wait_for_parts(tmp_path / "out", 2, process)
     process.send_signal(signal.SIGINT)
-    assert "the same command goes on" in process.communicate(timeout=120)[1] and process.returncode == 130
+    assert "the same command resumes" in process.communicate(timeout=120)[1] and process.returncode == 130
     before = wait_for_parts(tmp_path / "out", 2, process)
 
     process = start(*command)

@@ -390,7 +390,7 @@ def test_ctrl_c_keeps_finished_results_and_the_same_command_resumes(here):
     said, complaints = process.communicate(timeout=60)
     assert (process.returncode, complaints) == (130, "")
     done = len(lines())
-    assert 3 <= done < 80 and f"{80 - done} left for the same command to go on with" in said
+    assert 3 <= done < 80 and f"{80 - done} left, which the same command will read" in said
     assert len(files("keypoints")) == done + 1, "a drawn picture for each line and nothing half written"
     for number in range(done + 4, 80):
         Path(f"photos/{number:02}.png").unlink(missing_ok=True)

@@ -178,7 +178,7 @@ def test_16_bit_gray_files_that_pillow_opens_with_32_bits_are_read(tmp_path):
 def test_large_photos_are_read_without_a_warning_and_huge_ones_refused_in_one_sentence(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
     Image.new("1", (20_000, 15_001)).save(tmp_path / "larger.png")
-    script = "import sys; from data_load import read_image; print(read_image(sys.argv[1]).shape)"
+    script = "import sys; from facial_keypoints.images import read_image; print(read_image(sys.argv[1]).shape)"
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "large.png"], cwd=ROOT, capture_output=True, text=True
     )

@@ -182,7 +182,7 @@ def test_an_archive_that_changed_between_two_attempts_is_noticed(serve, run, tmp
 def test_the_second_source_is_used_when_the_first_fails(status, body, serve, run, tmp_path):
     first, second = serve(body), serve(pack(FILES))
     first.status = status
-    assert_fails_clean(run(first.url), tmp_path, "No usable archive: ", "127.0.0.1", "`make run` goes on")
+    assert_fails_clean(run(first.url), tmp_path, "No usable archive: ", "127.0.0.1", "`make run` continues")
     assert run(first.url, second.url).code == 0 and len(second.asked) == 1
     assert files_in(tmp_path) == {f"data/{name}": content for name, content in FILES.items()}
 

@@ -347,7 +347,7 @@ def test_ctrl_c_leaves_no_half_video_behind_and_the_next_run_makes_it(run, tmp_p
     make(tmp_path / "a.mp4")
     with monkeypatch.context() as patch:
         patch.setattr(video.VideoSummary, "add", mock.Mock(side_effect=[None, None, KeyboardInterrupt]))
-        assert run("a.mp4") == (130, "", "stopped; the same command goes on\n")
+        assert run("a.mp4") == (130, "", "stopped; the same command resumes\n")
     assert not any((tmp_path / "keypoints").iterdir())
     assert "8 frames read" in run("a.mp4")[1]
 

@@ -211,7 +211,7 @@ def fetch(archive: Archive, dest: Path, work: Path) -> None:
         except BadSource as problem:
             problems.append(problem)
     what = "No network" if all(isinstance(problem, NoNetwork) for problem in problems) else "No usable archive"
-    raise Problem(f"{what}: {', '.join(map(str, problems))}; `make run` goes on with the drawn faces")
+    raise Problem(f"{what}: {', '.join(map(str, problems))}; `make run` continues with drawn faces")
 
 
 def main(argv: list[str] | None = None, archive: Archive = COURSE) -> int:

@@ -1,6 +1,6 @@
 """Put small faults into the core, one at a time, and see whether the tests notice.
 
-python -m tools.mutate                        # 100 faults -> results/mutation.csv; Ctrl-C and run again to go on
+python -m tools.mutate                        # 100 faults -> results/mutation.csv; resumes after Ctrl-C
 python -m tools.mutate --count 30 --seed 1    # another sample, printed only
 
 Each fault goes into a copy of the tree in build/mutation/, never into the tree itself. Of the tests that belong to
@@ -354,7 +354,7 @@ def main() -> None:
     try:
         table = try_all(sample(args.count, args.seed))
     except KeyboardInterrupt:
-        raise SystemExit("\ninterrupted; the same command goes on where it stopped") from None
+        raise SystemExit("\ninterrupted; the same command resumes where it stopped") from None
     print(f"{(table['noticed by'] != '').sum()} of {len(table)} faults are noticed")
     if (args.count, args.seed) == (100, 0):
         table.to_csv(OUTPUT, index=False)
