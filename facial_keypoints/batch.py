@@ -3,9 +3,8 @@
 import os
 import signal
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.results import Crops, Drawing, Journal, face_record, save_picture
+from facial_keypoints.threads import in_order
 from facial_keypoints.video import VIDEOS
 
 # Which files of a folder are pictures; a file that is named by itself is a picture unless it has a video's ending.
 PICTURES = set(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
 )
-WAITING = 4  # per thread: finished pictures that wait for an earlier one
 
 
 @dataclass
@@ -126,18 +125,6 @@ def read_picture(path: Path, name: Path, pipeline: FacePipeline, drawings: Seque
         return {"file": str(path), "error": f"{path}: unexpected {type(error).__name__} ({error})"}
     height, width = image.shape[:2]
     return {"file": str(path), "width": width, "height": height, "faces": [face_record(face) for face in faces]}
-
-
-def in_order(call: Callable, items: Iterable, threads: int) -> Iterator:
-    """call(item) for every item, by several threads, in the order of the items; only a few run ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque()
-        for item in items:
-            waiting.append(pool.submit(call, item))
-            if len(waiting) > WAITING * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
 from facial_keypoints.results import Drawing, check_settings, face_record, whole
+from facial_keypoints.threads import in_order
 from facial_keypoints.tracker import TrackedFace, Tracker
 
 VIDEOS = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .3gp .ogv".split())
@@ -231,8 +232,8 @@ def track_video(
     """Follow the faces of a video and write them into a folder: as JSON Lines and, with drawing, as a video.
 
     A line a frame: its number, its time in seconds, the settings, and its faces (results.face_record) with their
-    identities. Files are written whole or not at all; report() is called after each frame. Raises DataError for what
-    cannot be read or written.
+    identities. A second thread draws and encodes while this one reads and tracks. Files are written whole or not at
+    all; report() is called after each frame. Raises DataError for what cannot be read or written.
     """
     table, drawn = results_of(source, folder, drawing)
     tracker, summary = Tracker(pipeline), VideoSummary()
@@ -240,15 +241,23 @@ def track_video(
         video = stack.enter_context(Video(source))
         lines = stack.enter_context(stack.enter_context(whole(table)).open("w", encoding="utf-8"))
         writer = stack.enter_context(VideoWriter(stack.enter_context(whole(drawn)), video)) if drawing else None
-        for item in video.items(*([writer.sound] if writer and writer.sound else [])):
-            if isinstance(item, Frame):
-                faces = tracker(item.image, item.seconds)
-                lines.write(json.dumps(frame_record(summary.frames, item.seconds, faces, settings or {})) + "\n")
-                summary.add(faces)
-                item = Frame(draw(item.image, faces, drawing), item.seconds) if drawing else item
-                report()
-            if writer:
-                writer.write(item)
+
+        def tracked():
+            """Frames with their faces, and packets of sound with None."""
+            for item in video.items(*([writer.sound] if writer and writer.sound else [])):
+                faces = tracker(item.image, item.seconds) if isinstance(item, Frame) else None
+                if faces is not None:
+                    lines.write(json.dumps(frame_record(summary.frames, item.seconds, faces, settings or {})) + "\n")
+                    summary.add(faces)
+                    report()
+                yield item, faces
+
+        def write(job):
+            item, faces = job
+            writer.write(Frame(draw(item.image, faces, drawing), item.seconds) if faces else item)
+
+        for _ in in_order(write, tracked(), threads=1) if writer else tracked():
+            pass
         summary.broken = video.broken
     return summary
 

@@ -16,13 +16,14 @@ from PIL import Image
 
 from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
-from facial_keypoints import batch, results
+from facial_keypoints import results
 from facial_keypoints.align import aligned_face
-from facial_keypoints.batch import common_folder, find_files, in_order
+from facial_keypoints.batch import common_folder, find_files
 from facial_keypoints.filters import wear
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import Face, FacePipeline
+from facial_keypoints.threads import WAITING, in_order
 
 ROOT = Path(__file__).resolve().parent.parent
 PIXELS, KEYPOINTS = draw_face(3)
@@ -332,7 +333,7 @@ def test_results_keep_their_order_and_only_a_few_items_are_taken_ahead():
         return number
 
     for number, result in enumerate(in_order(call, items(), threads=3)):
-        assert result == number and len(taken) <= number + 2 + 3 * batch.WAITING
+        assert result == number and len(taken) <= number + 2 + 3 * WAITING
     assert number == 59 and 1 < max(most) <= 3
 
 

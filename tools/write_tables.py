@@ -13,6 +13,8 @@ RESULTS = ROOT / "results"
 PAGES = (ROOT / "README.md", RESULTS / "README.md", ROOT / "saved_models" / "README.md")
 TESTS = {"official": "official", "unseen": "unseen people", "300-W": "300-W"}
 SHIPPED = ("accurate", "fast")
+ANSWERS = {"accurate-frontal": "accurate, no turned heads", "fast-frontal": "fast, no turned heads"}  # of pose.csv
+TURNS = ("0-30", "30-60", "60-90")
 
 
 def measured(labels: str = "centred") -> pd.DataFrame:
@@ -20,8 +22,19 @@ def measured(labels: str = "centred") -> pd.DataFrame:
     return pd.read_csv(RESULTS / "comparison.csv").query("labels == @labels")
 
 
+def by_turn(row: pd.Series, points: str) -> str:
+    """The errors of a row of pose.csv at 0-30 / 30-60 / 60-90 degrees."""
+    return " / ".join(f"{row[f'{points} {turn}']:.1f}" for turn in TURNS if pd.notna(row[f"{points} {turn}"]))
+
+
+def turned_heads() -> dict[str, str]:
+    """The errors of each answer on the pose set in exact boxes, by turn."""
+    table = pd.read_csv(RESULTS / "pose.csv").query("set == 'pose set' and boxes == 'exact'")
+    return {ANSWERS.get(row["network"], row["network"]): by_turn(row, "all") for _, row in table.iterrows()}
+
+
 def comparison() -> pd.DataFrame:
-    """NME of every answer on every test, in exact / jittered / Haar's boxes."""
+    """NME of every answer on every test, in exact / jittered / Haar's boxes, and on turned heads."""
     rows = {
         answer: {
             title: " / ".join(f"{row['NME %']:.2f}" for _, row in table[table["test"] == test].iterrows())
@@ -29,7 +42,8 @@ def comparison() -> pd.DataFrame:
         }
         for answer, table in measured().query("boxes != 'yunet'").groupby("answer", sort=False)
     }
-    return pd.DataFrame(rows).T.rename_axis("answer").reset_index()
+    table = pd.DataFrame(rows).T.rename_axis("answer").reset_index()
+    return table.assign(**{"turned heads": table["answer"].map(turned_heads())})
 
 
 def labels() -> pd.DataFrame:
@@ -77,17 +91,18 @@ def mutation() -> pd.DataFrame:
     return rows
 
 
+def turned_ablation() -> pd.DataFrame:
+    """All points of each row of the ablation at 0-30 / 30-60 / 60-90 degrees of yaw: a column for each set."""
+    table = pd.read_csv(RESULTS / "turned_ablation.csv")
+    table["cell"] = [by_turn(row, "all") for _, row in table.iterrows()]
+    wide = table.pivot(index="row", columns="set", values="cell")
+    return wide.loc[table["row"].unique(), table["set"].unique()].reset_index()
+
+
 def pose() -> pd.DataFrame:
     """NME by sqrt(w h) at 0-30 / 30-60 / 60-90 degrees of yaw: all points, inner points, jaw."""
     table = pd.read_csv(RESULTS / "pose.csv")
-    turns = ("0-30", "30-60", "60-90")
-    cells = {
-        points: [
-            " / ".join(f"{row[f'{points} {turn}']:.1f}" for turn in turns if pd.notna(row[f"{points} {turn}"]))
-            for _, row in table.iterrows()
-        ]
-        for points in ("all", "inner", "jaw")
-    }
+    cells = {points: [by_turn(row, points) for _, row in table.iterrows()] for points in ("all", "inner", "jaw")}
     return table[["network", "set", "boxes"]].assign(**cells, **{"spread correlation": table["spread correlation"]})
 
 
@@ -132,6 +147,7 @@ TABLES = {
     "library": whole("library"),
     "detector": whole("detector"),
     "ablation": whole("ablation"),
+    "turned_ablation": turned_ablation,
     "label_shift": whole("label_shift"),
     "first_pixel": whole("first_pixel"),
     "first_pixel_trends": whole("first_pixel_trends"),
