@@ -49,6 +49,7 @@ print(len(sys.argv[1:]) / (time.perf_counter() - start))
 """
 # Workers, pictures, pictures of a chunk, and what the model takes from the run.
 RUNS = [
+    (1, 10, 100, "start of one"),
     (2, 10, 100, "start"),
     (1, 1000, 100, "each picture"),
     (2, 1000, 100, "efficiency"),
@@ -130,15 +131,16 @@ class Model:
     @classmethod
     def of(cls, rows: dict[str, dict]) -> "Model":
         """Fit the numbers to runs, named by the number that each determines: one at a time, until they converge."""
-        few, one, two, small = (rows[what]["seconds"] for what in ("start", "each picture", "efficiency", "overhead"))
-        pictures = rows["each picture"]["pictures"]
-        chunks, more = (pictures // rows[what]["chunk"] for what in ("efficiency", "overhead"))
-        start = few
+        names = ("start of one", "start", "each picture", "efficiency", "overhead")
+        few_of_one, few, one, two, small = (rows[name]["seconds"] for name in names)
+        few_pictures, pictures = rows["start"]["pictures"], rows["each picture"]["pictures"]
+        chunks, more = (pictures // rows[name]["chunk"] for name in ("efficiency", "overhead"))
+        each = overhead = 0.0
         for _ in range(20):
-            speedup = (one - start) / (two - start)
+            start_of_one, start = (seconds - few_pictures * each - overhead for seconds in (few_of_one, few))
+            speedup = (one - start_of_one) / (two - start)
             overhead = max(0.0, (small - two) * speedup / (more - chunks))
-            each = (one - start - chunks * overhead) / pictures
-            start = few - rows["start"]["pictures"] * each - overhead
+            each = (one - start_of_one - chunks * overhead) / pictures
         return cls(start, each, overhead, speedup / 2)
 
     def seconds(self, pictures: int, workers: int, chunk: int) -> float:
