@@ -26,11 +26,11 @@ from facial_keypoints.video import VIDEOS, Video, draw, results_of, track_video
 MEGABYTES = 50  # the largest file
 SECONDS = 60  # the longest video
 PATIENCE = 120  # seconds of work on one file
-KEPT = 600  # seconds that uploads and results are there
+KEPT = 600  # seconds that uploads and results are kept
 AT_ONCE = 2  # files that are worked on; others wait
 CAMERAS = 8
 HEIGHT = 500  # of the picture on the page
-CSS = "th, td { word-break: normal !important }"
+NOT_SHARED = {"buttons": ["fullscreen"]}  # Gradio's default has a button that sends the picture to Hugging Face
 WELCOME = f"""# Facial keypoints
 Photos and videos of up to {MEGABYTES} MB, videos of up to {SECONDS} seconds. Everything stays on this computer;
 files are deleted after {KEPT // 60} minutes."""
@@ -109,16 +109,16 @@ def page(pipeline: FacePipeline):
 
     def answer(path, points, filters, progress=gradio.Progress()):  # noqa: B008
         if path is None:
-            yield gradio.Image(None, visible=True), gradio.Video(visible=False), "", *[gradio.skip()] * 2
+            yield gradio.update(value=None, visible=True), gradio.update(visible=False), "", *[gradio.skip()] * 2
             return
         path, drawing = Path(path), Drawing(tuple(filters), points)
         is_video = path.suffix.lower() in VIDEOS
         with tempfile.TemporaryDirectory() as folder, told(gradio, path):
             work = (path, Path(folder), pipeline, drawing)
             drawn, written, text = read_video(*work, progress) if is_video else read_photo(*work)
-            picture = gradio.Image(None if is_video else str(drawn), visible=not is_video)
-            video = gradio.Video(str(drawn) if is_video else None, visible=is_video)
-            files = (gradio.DownloadButton(value=str(some), visible=True) for some in (drawn, written))
+            picture = gradio.update(value=None if is_video else str(drawn), visible=not is_video)
+            video = gradio.update(value=str(drawn) if is_video else None, visible=is_video)
+            files = (gradio.update(value=str(some), visible=True) for some in (drawn, written))
             yield picture, video, text, *files
 
     def look(image, points, filters, tracker):
@@ -136,19 +136,20 @@ def page(pipeline: FacePipeline):
             points = gradio.Checkbox(True, label="keypoints and boxes", elem_id="points")
             filters = gradio.CheckboxGroup(list(WEARABLES), label="wear", elem_id="filters")
         with gradio.Tab("Photo or video"), gradio.Row():
-            with gradio.Column(scale=1):
+            with gradio.Column(scale=1, min_width=400):  # of the table, or words in its header break
                 file = gradio.File(label="photo or video", elem_id="file")
                 text = gradio.Markdown(elem_id="text")
                 save = gradio.DownloadButton("download picture", visible=False, elem_id="save")
                 save_json = gradio.DownloadButton("download JSON", visible=False, elem_id="save_json")
             with gradio.Column(scale=2):
-                picture = gradio.Image(label="faces", interactive=False, height=HEIGHT, elem_id="picture")
-                video = gradio.Video(label="faces", visible=False, interactive=False, height=HEIGHT, elem_id="video")
+                shown = {"label": "faces", "interactive": False, "height": HEIGHT}
+                picture = gradio.Image(**shown, **NOT_SHARED, elem_id="picture")
+                video = gradio.Video(**shown, visible=False, buttons=["download"], elem_id="video")
         with gradio.Tab("Camera"), gradio.Row():
             with gradio.Column():
                 camera = gradio.Image(sources=["webcam"], streaming=True, label="camera", elem_id="camera")
                 known = gradio.Markdown(elem_id="known")
-            live = gradio.Image(label="faces", interactive=False, elem_id="live")
+            live = gradio.Image(label="faces", interactive=False, **NOT_SHARED, elem_id="live")
             tracker = gradio.State()
         gradio.on(
             [file.change, points.change, filters.change],
@@ -174,7 +175,7 @@ def serve(pipeline: FacePipeline, **settings):
     """Serve the page to this computer; returns its gradio.Blocks. settings: of their launch."""
     gradio, blocks = _gradio(), page(pipeline)
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # fetches no fonts
-    settings |= {"max_file_size": f"{MEGABYTES}mb", "theme": theme, "css": CSS, "footer_links": [], "quiet": True}
+    settings |= {"max_file_size": f"{MEGABYTES}mb", "theme": theme, "footer_links": [], "quiet": True}
     blocks.launch(server_name="127.0.0.1", share=False, prevent_thread_lock=True, **settings)
     return blocks
 

@@ -165,6 +165,7 @@ def test_in_a_browser_a_photo_gets_keypoints_filters_and_downloads(visitor, file
     faces = pipeline(photo)
     assert np.abs(shown(visitor, "photo_keypoints").astype(int) - POINTS(photo, faces)).mean() < 3
     visitor.click("sunglasses")
+    assert not visitor.browser.find_elements("css selector", "button[aria-label*=Share]"), "everything stays here"
     worn = shown(visitor, "photo_sunglasses_keypoints").astype(int)
     assert np.abs(worn - Drawing(("sunglasses",), True)(photo, faces)).mean() < 3
     visitor.click("download JSON")

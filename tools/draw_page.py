@@ -96,7 +96,8 @@ def main() -> None:
         )
         with tempfile.NamedTemporaryFile(suffix=".png") as shot:
             visitor.browser.save_screenshot(shot.name)
-            Image.open(shot.name).convert("P", palette=Image.Palette.ADAPTIVE).save(IMAGES / "page.png", optimize=True)
+            picture = Image.open(shot.name).convert("RGB").quantize(method=Image.Quantize.FASTOCTREE)
+            picture.save(IMAGES / "page.png", optimize=True)
     print(f"written: {IMAGES / 'page.png'}")
 
 
