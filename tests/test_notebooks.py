@@ -54,7 +54,7 @@ def in_turn(path):
     return pytest.param(path, id=path.stem, marks=marks)
 
 
-@pytest.mark.parametrize("path", map(in_turn, NOTEBOOKS))
+@pytest.mark.parametrize("path", [in_turn(path) for path in NOTEBOOKS])
 def test_a_notebook_runs_top_to_bottom_on_drawn_faces(path, small_data, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICK", "1")
     monkeypatch.setenv("KEYPOINTS_DATA", str(small_data))
