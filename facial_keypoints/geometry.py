@@ -112,14 +112,16 @@ def _shrink_around(image, matrix, size, shrink):
     return resize(part, new_size), compose(matrix, invert(to_small))
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
+def similarity(source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:  # (2, 3)
     """The least-squares similarity (rotation, scale and shift, no mirroring) from source to target points (N, 2).
 
+    weights: (N,), of the points; equal by default.
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13(4),
     1991. With points as complex numbers x + iy, rotation and scale are one complex factor.
     """
     source, target = (np.asarray(points) @ (1, 1j) for points in (source, target))
-    centred = source - source.mean()
-    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
-    shift = target.mean() - factor * source.mean()
+    weights = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
+    centred = source - weights @ source
+    factor = np.vdot(centred, weights * (target - weights @ target)) / np.vdot(centred, weights * centred)
+    shift = weights @ target - factor * (weights @ source)
     return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])

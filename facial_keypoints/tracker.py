@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facial_keypoints.geometry import tight_box
+from facial_keypoints.geometry import invert, similarity, tight_box, transform_points
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.pipeline import Face, FacePipeline, confidence
 
 TYPICAL_SPREAD = 0.008  # of the shipped networks on clear faces, relative to the box's longer side
 TREMBLING = 0.06  # apparent speed of resting points at that spread, in box sizes per second
 REACH = 1.5  # largest distance, in box sizes, at which a lost face is recognised again
+EXPRESSION = 0.01  # box sizes that points move against the others by when a face changes its expression
 LARGEST_STEP = 1.5  # largest factor by which a face may grow or shrink between two sightings
 
 
@@ -47,6 +48,44 @@ def low_pass(cutoff, interval: float):
     return 1 / (1 + 1 / (2 * np.pi * cutoff * interval))
 
 
+class SmoothFace:
+    """Smooths the points (K, 2) of a face in two parts, each with a One-Euro filter: its place, and its shape there.
+
+    The place is a similarity from the first points, represented by the ends of a line through their middle. A head
+    that moves as a whole, or before a shaking camera, does not change its shape, so that this is smoothed as strongly
+    as at rest. All points together determine the place, more exactly than one point is known, so that its filter
+    reacts twice as fast.
+    """
+
+    def __init__(self, points: np.ndarray, beta: float):
+        self.size = _size(points)
+        self.ends = points.mean(axis=0) + np.array([(-0.5, 0.0), (0.5, 0.0)]) * self.size
+        self.place, self.shape = OneEuro(2 * beta), OneEuro(beta)
+        self.place(self.ends, 0, np.inf)
+        self.shape(points, 0, np.inf)
+
+    def __call__(self, points: np.ndarray, interval: float, cutoff: np.ndarray, trembling: np.ndarray) -> np.ndarray:
+        """The smoothed points; the arguments are those of OneEuro, (K,) each, with speeds in box sizes."""
+        there = robust_similarity(self.shape.points, points)
+        shape = self.shape(transform_points(invert(there), points), interval, cutoff, trembling, self.size)
+        ends = transform_points(there, self.ends)
+        ends = self.place(ends, interval, cutoff.mean(), trembling.mean(), _size(points))
+        return transform_points(similarity(self.ends, ends), shape)
+
+
+def robust_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
+    """The similarity from points (K, 2) to others that most of them agree on, whatever mouth and eyes do.
+
+    Iteratively reweighted least squares with Cauchy's weights.
+    """
+    weights = np.ones(len(source))
+    for _ in range(3):
+        matrix = similarity(source, target, weights)
+        off = np.linalg.norm(transform_points(matrix, source) - target, axis=1)
+        weights = 1 / (1 + (off / (EXPRESSION * _size(target))) ** 2)
+    return matrix
+
+
 @dataclass(frozen=True)
 class TrackedFace:
     """A face of a video frame, its keypoints smoothed, and the number that it keeps from frame to frame."""
@@ -63,7 +102,7 @@ class _Track:
     keypoints: np.ndarray  # (K, 2)
     score: float  # the detector's
     seen: float  # seconds
-    smooth: OneEuro
+    smooth: SmoothFace
 
     def distance(self, keypoints: np.ndarray) -> float:
         """From where it was seen last to these keypoints, in sizes of its box."""
@@ -82,9 +121,9 @@ class Tracker:
     every `interval` seconds for newcomers. A face that is missing keeps its identity for `memory` seconds; after that,
     or far from where it was lost, it is a new one. Identities count from 0 and are never used again.
 
-    cutoff, beta: of the One-Euro filter. A point at rest is smoothed with `cutoff` Hz where the network's spread is
-    TYPICAL_SPREAD, with half of that where the spread is twice as large; for each box size (the longer side of the
-    keypoints' box) that it moves in a second, beyond TREMBLING, `beta` Hz are added. cutoff=inf: no smoothing.
+    cutoff, beta: of SmoothFace's One-Euro filters. A point at rest is smoothed with `cutoff` Hz where the network's
+    spread is TYPICAL_SPREAD, with half of that where the spread is twice as large; for each box size (the longer side
+    of the keypoints' box) that it moves in a second, beyond TREMBLING, `beta` Hz are added. cutoff=inf: no smoothing.
 
     Calls raise DataError for frames that are not in order of time, and for networks that do not estimate their spread.
     """
@@ -95,7 +134,7 @@ class Tracker:
         interval: float = 0.3,
         memory: float = 2.0,
         cutoff: float = 0.5,
-        beta: float = 20.0,
+        beta: float = 23.0,
     ):
         self.pipeline = pipeline
         self.interval, self.memory, self.cutoff, self.beta = interval, memory, cutoff, beta
@@ -143,7 +182,7 @@ class Tracker:
         """The face of a track, which moves there."""
         points, spread = self._seen(answer), answer[:, 2]
         strength = self.cutoff * TYPICAL_SPREAD / spread, TREMBLING * spread / TYPICAL_SPREAD
-        smooth = track.smooth(answer[:, :2], seconds - track.seen, *strength, _size(points))
+        smooth = track.smooth(answer[:, :2], seconds - track.seen, *strength)
         track.keypoints, track.seen = points, seconds
         return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score)
 
@@ -164,9 +203,8 @@ class Tracker:
             identity = track.identity
         else:
             identity, self._count = self._count, self._count + 1
-        smooth = OneEuro(self.beta)
-        smooth(face.keypoints if face.jaw_3d is None else np.vstack([face.keypoints, face.jaw_3d]), 0, self.cutoff)
-        self._tracks.append(_Track(identity, face.keypoints, face.score, seconds, smooth))
+        points = face.keypoints if face.jaw_3d is None else np.vstack([face.keypoints, face.jaw_3d])
+        self._tracks.append(_Track(identity, face.keypoints, face.score, seconds, SmoothFace(points, self.beta)))
         return TrackedFace(face, identity)
 
 

@@ -44,8 +44,8 @@ def test_a_committed_notebook_was_run_in_full_on_the_real_data(path):
 
 @pytest.fixture(scope="module")
 def small_data(tmp_path_factory):
-    """A data set of drawn faces that is as small as the notebooks allow."""
-    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", num_training=48, num_test=16)
+    """Drawn faces, about as few as the notebooks take with QUICK=1."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", num_training=120, num_test=32)
 
 
 def in_turn(path):

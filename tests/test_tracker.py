@@ -5,10 +5,10 @@ import pytest
 
 from benchmarks.video import frames, jitter, lag, still
 from data_sets.drawn_faces import draw_face
-from facial_keypoints.geometry import tight_box
+from facial_keypoints.geometry import similarity, similarity_matrix, tight_box, transform_points
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import FacePipeline
-from facial_keypoints.tracker import OneEuro, Tracker
+from facial_keypoints.tracker import OneEuro, SmoothFace, Tracker, robust_similarity
 
 SIDE = 160
 FACES = [draw_face(seed, SIDE) for seed in (3, 5)]
@@ -110,6 +110,41 @@ def test_infinite_cutoff_does_not_smooth():
     smooth, path = OneEuro(20.0), np.random.default_rng(3).normal(0, 1, (5, 3, 2))
     for frame in path:
         np.testing.assert_allclose(smooth(frame, 0.1, np.inf), frame)
+
+
+def smoothed(path, smooth):
+    """The points (T, K, 2) of a path through SmoothFace or OneEuro, at 30 frames a second."""
+    cutoff, trembling = np.full(path.shape[1], 0.5), np.full(path.shape[1], 0.06)
+    return np.array([smooth(points, 1 / 30, cutoff, trembling) for points in path])
+
+
+def test_the_shape_of_a_moving_face_is_smoothed_and_its_place_hardly_lags():
+    """A face one unit wide trembles and moves by two widths a second, turning slowly in the picture."""
+    rng, times = np.random.default_rng(0), np.arange(60) / 30
+    shape = rng.uniform(-0.5, 0.5, (68, 2))
+    truth = np.array([transform_points(similarity_matrix(20 * t, 1, (2 * t, 0), (1, 1)), shape) for t in times])
+    noisy = truth + rng.normal(0, 0.005, truth.shape)
+    alone, together = smoothed(noisy, OneEuro(20.0)), smoothed(noisy, SmoothFace(noisy[0], 20.0))
+    trembling = [np.diff((points - truth)[20:], axis=0).std() for points in (noisy, alone, together)]
+    assert trembling[2] < trembling[1] / 2 < trembling[0] / 2
+    assert abs(lag(together, truth)) < lag(alone, truth) / 1.5
+
+
+def test_without_a_cutoff_a_face_is_not_smoothed():
+    path = FACES[0][1] + np.random.default_rng(0).normal(0, 20, (6, 1, 2)).cumsum(axis=0)
+    path += np.random.default_rng(1).normal(0, 3, path.shape)
+    smooth, cutoff = SmoothFace(path[0], 20.0), np.full(68, np.inf)
+    for points in path[1:]:
+        np.testing.assert_allclose(smooth(points, 0.1, cutoff, np.zeros(68)), points, atol=1e-3)
+
+
+def test_an_opening_mouth_does_not_move_the_place_of_the_face():
+    shape = FACES[0][1].astype(float)
+    opened = shape.copy()
+    opened[[8, *range(55, 60), *range(65, 68)], 1] += 0.1 * np.ptp(shape)
+    moved = transform_points(robust_similarity(shape, opened), shape)
+    plain = transform_points(similarity(shape, opened), shape)
+    assert np.abs(moved - shape).max() < 0.1 * np.abs(plain - shape).max()
 
 
 # ---- tracking
