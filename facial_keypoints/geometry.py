@@ -120,8 +120,9 @@ def similarity(source: np.ndarray, target: np.ndarray, weights: np.ndarray | Non
     1991. With points as complex numbers x + iy, rotation and scale are one complex factor.
     """
     source, target = (np.asarray(points) @ (1, 1j) for points in (source, target))
-    weights = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
-    centred = source - weights @ source
-    factor = np.vdot(centred, weights * (target - weights @ target)) / np.vdot(centred, weights * centred)
-    shift = weights @ target - factor * (weights @ source)
+    weights = np.ones(len(source)) if weights is None else weights
+    source_mean, target_mean = (np.average(points, weights=weights) for points in (source, target))
+    centred = source - source_mean
+    factor = np.vdot(centred, weights * (target - target_mean)) / np.vdot(centred, weights * centred)
+    shift = target_mean - factor * source_mean
     return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
