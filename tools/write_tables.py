@@ -106,6 +106,11 @@ def pose() -> pd.DataFrame:
     return table[["network", "set", "boxes"]].assign(**cells, **{"spread correlation": table["spread correlation"]})
 
 
+def pose_set() -> pd.DataFrame:
+    """The rows of `pose` of the shipped networks on the pose set."""
+    return pose().query("network in @SHIPPED and set == 'pose set'").drop(columns="set")
+
+
 def video() -> pd.DataFrame:
     """Error, jitter and lag of faces in videos; lengths in % of the box's longer side, before / after smoothing."""
     table = pd.read_csv(RESULTS / "video.csv")
@@ -153,6 +158,7 @@ TABLES = {
     "first_pixel_trends": whole("first_pixel_trends"),
     "ibug_longer": whole("ibug_longer"),
     "pose": pose,
+    "pose_set": pose_set,
     "head_pose": whole("head_pose"),
     "open_closed": whole("open_closed"),
     "filters": whole("filters"),
@@ -167,7 +173,10 @@ TABLES = {
     "mutation": mutation,
 }
 # The file, where it has another name.
-SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")} | {"peers_errors": "peers"}
+SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")} | {
+    "peers_errors": "peers",
+    "pose_set": "pose",
+}
 
 
 def markdown(table: pd.DataFrame) -> str:
