@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Up to four processes share the tests; those of a group run in order in one of them.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 
-.PHONY: help run test demo notebooks lab data lint clean
+.PHONY: help run test demo notebooks exercises lab data lint clean
 
 help:
 	@echo "make run        environment, data, all notebooks top to bottom -> build/notebooks/"
@@ -15,9 +15,11 @@ help:
 	@echo "make lab        Jupyter Lab"
 	@echo "make data       fetch the course data (340 MB) into data/"
 	@echo "make notebooks  execute the committed notebooks in place"
+	@echo "make exercises  student versions of notebooks 1 to 4 -> build/exercises/"
 	@echo "make lint       ruff on modules and notebooks"
 	@echo "make clean      remove build/ and caches (not data/, .venv/ and saved_models/)"
-	@echo "QUICK=1 runs every notebook in minutes; KEYPOINTS_DATA=DIR names the data folder"
+	@echo "On drawn faces trainings are short (FULL=1: in full); QUICK=1 runs a few batches only, on any data"
+	@echo "KEYPOINTS_DATA=DIR names the data folder"
 	@echo "KEYPOINTS_DEVICE=cpu, cuda or mps is the device to train on (default: a GPU if there is one)"
 
 $(READY): requirements.txt pyproject.toml
@@ -33,13 +35,16 @@ $(READY): requirements.txt pyproject.toml
 run: $(READY)
 	@test -n "$$KEYPOINTS_DATA" -o -f data/training_frames_keypoints.csv || $(BIN)/python tools/download_data.py || true
 	@echo "notebooks: executing copies into build/notebooks/"
-	@$(BIN)/python tools/run_notebooks.py
+	@$(BIN)/python -m tools.run_notebooks
 	@echo "done: executed notebooks in build/notebooks/, the trained net in saved_models/"
 
 notebooks: $(READY)
 	@echo "notebooks: executing in place"
-	@$(BIN)/python tools/run_notebooks.py --in-place
+	@$(BIN)/python -m tools.run_notebooks --in-place
 	@echo "done: the notebooks at the top of the repository are executed"
+
+exercises: $(READY)
+	@$(BIN)/python -m tools.make_exercises
 
 test: $(READY)
 	@echo "tests: on drawn faces, no data needed"

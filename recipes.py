@@ -238,7 +238,7 @@ RECIPES = {
         optimizer="adam",
         lr=1e-4,
         one_cycle=False,
-        epochs=4,
+        epochs=3,
         batch_size=64,
         expects=EXPECTS_FRAMES,
     ),

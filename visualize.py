@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -30,20 +31,27 @@ def to_image(picture) -> np.ndarray:
 def show_images(pictures, true=None, predicted=None, titles=None, columns: int = 4, width: float = 10.0) -> Figure:
     """A grid of pictures with ground truth (N, K, 2) in green and predictions in magenta; either may be None.
 
-    Axes end at the picture's border, so points outside it are not drawn.
+    With both there is a legend below. Axes end at the picture's border, so points outside it are not drawn.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     tallest = max(to_image(p).shape[0] / to_image(p).shape[1] for p in pictures)
     cell = width / columns
-    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (cell * tallest + (0.35 if titles else 0.05))))
+    lines = max((title.count("\n") + 1 for title in titles or ()), default=0)
+    legend = 0.3 if true is not None and predicted is not None else 0.0
+    height = rows * (cell * tallest + 0.05 + 0.18 * lines + 0.1 * bool(lines)) + legend
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height))
     axes = np.atleast_1d(axes).ravel()
     for index, ax in enumerate(axes):
         ax.axis("off")
         if index < len(pictures):
             _show_one(ax, pictures[index], _at(true, index), _at(predicted, index), 6 * cell / 2.5)
             ax.set_title(titles[index] if titles else "", fontsize=9)
-    return _finish(figure)
+    figure.tight_layout(rect=(0, legend / height, 1, 1), pad=0.3, w_pad=0.4, h_pad=0.5)
+    if legend:
+        dots = [Line2D([], [], marker="o", linestyle="", color=color) for color in (TRUE, PREDICTED)]
+        figure.legend(dots, ["ground truth", "prediction"], loc="lower center", ncols=2, fontsize=9, frameon=False)
+    return _finish(figure, tight=False)
 
 
 def _at(points, index):
@@ -88,8 +96,8 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
 def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, scheme: Scheme = IBUG_68) -> Figure:
     """A face with its points joined along the scheme's contours and numbered from 0.
 
-    Numbers are placed outside their contour, for inner contours (the inner lips) inside. Points that are on no contour
-    are shown as well.
+    Numbers are placed outside their contour, those of the corners of an inner one (the inner lips) inside. Points that
+    are on no contour are shown as well.
     """
     scheme.check(keypoints)
     contours = {name: list(points) for name, points in scheme.contours.items()}
@@ -100,9 +108,10 @@ def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, scheme: Scheme =
         ax.plot(*keypoints[points].T, ".-", color=TRUE, linewidth=1, markersize=5)
         closed = len(points) > 1 and points[0] == points[-1]
         middle = keypoints[points].mean(axis=0) if closed else keypoints.mean(axis=0)
+        corners = (points[0], points[len(points) // 2]) if name.startswith("inner") else ()
         for number in dict.fromkeys(points):
             out = keypoints[number] - middle
-            out *= (-8 if name.startswith("inner") else 8) / max(np.linalg.norm(out), 1e-6)
+            out *= (-8 if number in corners else 8) / max(np.linalg.norm(out), 1e-6)
             ax.annotate(str(number), keypoints[number], (out[0], -out[1]), textcoords="offset points", ha="center",
                         va="center", fontsize=8)  # fmt: skip
     x, y, w, h = tight_box(keypoints)
@@ -122,15 +131,15 @@ def show_sizes(sizes: np.ndarray, eye_distances: np.ndarray) -> Figure:
 
 
 def show_lattice(image: np.ndarray, keypoints: np.ndarray, gaps: np.ndarray) -> Figure:
-    """One face with a line at each distinct x value of its labels, and a histogram of the gaps in all frames."""
+    """One face with a line at each distinct x value of its labels, and a histogram of the gaps between such values."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     _show_one(left, image, keypoints, None, 8)
     values = np.unique(keypoints[:, 0])
     left.vlines(values, -0.5, image.shape[0] - 0.5, color=TRUE, linewidth=0.5, alpha=0.6)
     left.set_title(f"{len(keypoints)} points share {len(values)} x values")
     left.axis("off")
-    right.hist(100 * gaps, bins=np.arange(0, 12, 0.5))
-    right.set(xlabel="gap between neighbouring values (% of the face's size)", ylabel="count", title="all frames")
+    right.hist(100 * gaps, bins=np.arange(0, 12, 0.25))
+    right.set(xlabel="gap between neighbouring x values (% of the face size)", ylabel="count", title="large faces")
     return _finish(figure)
 
 
@@ -188,7 +197,7 @@ def show_worst(pictures, true: np.ndarray, predicted: np.ndarray, count: int = 8
     """The faces with the largest NME, worst first, each with its NME; pictures[i] belongs to true[i]."""
     errors = metrics.nme(predicted, true, scheme)
     worst = np.argsort(-errors)[:count]
-    titles = [f"{100 * errors[i]:.0f} %" for i in worst]
+    titles = [f"{100 * errors[i]:.1f} %" for i in worst]
     return show_images([pictures[i] for i in worst], true[worst], predicted[worst], titles, columns=6)
 
 
@@ -295,7 +304,8 @@ def _legend_beside(ax):
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # not on the curves
 
 
-def _finish(figure: Figure) -> Figure:
-    figure.tight_layout()
+def _finish(figure: Figure, tight: bool = True) -> Figure:
+    if tight:
+        figure.tight_layout()
     plt.close(figure)  # otherwise a notebook would show it twice
     return figure

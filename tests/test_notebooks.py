@@ -12,6 +12,9 @@ import pytest
 import run_notebooks
 
 from data_sets.drawn_faces import write_dataset
+from data_sets.find import Kind
+from session import Length, Session, run_length, show_source
+from transforms import CenterCrop, Rescale
 
 NOTEBOOKS = run_notebooks.find_notebooks()
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -62,6 +65,36 @@ def test_a_notebook_runs_top_to_bottom_on_drawn_faces(path, small_data, tmp_path
     assert (tmp_path / path.name).stat().st_size > path.stat().st_size / 20
 
 
+@pytest.mark.parametrize(
+    ("kind", "quick", "full", "length"),
+    [
+        (Kind.PUBLISHED, "", "", Length.FULL),
+        (Kind.OWN, "", "", Length.FULL),
+        (Kind.DRAWN, "", "", Length.SHORT),
+        (Kind.DRAWN, "", "1", Length.FULL),
+        (Kind.PUBLISHED, "1", "1", Length.QUICK),
+    ],
+)
+def test_trainings_are_short_on_drawn_faces_unless_asked_for(kind, quick, full, length, monkeypatch):
+    monkeypatch.setenv("QUICK", quick)
+    monkeypatch.setenv("FULL", full)
+    assert run_length(kind) is length
+    epochs = Session(None, kind, length, None).epochs(20)
+    assert epochs == {Length.FULL: 20, Length.SHORT: 2, Length.QUICK: 1}[length]
+
+
+def test_the_minutes_of_every_notebook_are_said():
+    line = run_notebooks.forecast(NOTEBOOKS, full=True)
+    assert [int(number) for number in re.findall(r"notebook (\d+)", line)] == [1, 2, 3, 4, 5, 6]
+    assert max(short for _, short in run_notebooks.MINUTES.values()) <= 2
+
+
+def test_code_is_shown_below_the_name_of_its_file():
+    shown = show_source(Rescale, CenterCrop.offset).data
+    assert shown.startswith("```python\n# transforms.py: Rescale\nclass Rescale:\n") and shown.endswith("```")
+    assert "\n\n# transforms.py: CenterCrop.offset\ndef offset(self, room):\n    return" in shown
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """tiny(code) -> a process that runs a notebook of one cell; its kernel's id is in the file `kernel`."""
@@ -73,8 +106,8 @@ def tiny(tmp_path):
         )
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "1. Tiny.ipynb")
         command = [sys.executable, "-c", script, "--output", "copies"]
-        path = {"PYTHONPATH": str(Path(run_notebooks.__file__).parent)}
-        return subprocess.Popen(command, cwd=tmp_path, env=os.environ | path, stderr=subprocess.PIPE, text=True)
+        env = os.environ | {"PYTHONPATH": str(Path(run_notebooks.__file__).parent), "QUICK": "1"}
+        return subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
 
     return start
 

@@ -48,8 +48,10 @@ def test_a_grid_shows_truth_green_and_prediction_magenta_at_their_places():
     picture = np.zeros((100, 100, 3), np.uint8)
     true, predicted = np.array([[[25.0, 50.0]]]), np.array([[[75.0, 50.0]]])
     shown = rendered(visualize.show_images([picture], true, predicted))
+    y, x = np.nonzero(shown.max(axis=-1) < 40)  # the black picture, and letters of the legend below it
+    side = np.bincount(y).max()
+    shown = shown[y.min() : y.min() + side, :]
     green, magenta = place_of(shown, (0, 255, 0)), place_of(shown, (255, 0, 255))
-    y, x = np.nonzero(shown.max(axis=-1) < 40)  # the black picture
     width = x.max() - x.min() + 1
     assert (green[0] - x.min()) / width == pytest.approx(0.255, abs=0.02)
     assert (magenta[0] - x.min()) / width == pytest.approx(0.755, abs=0.02)
@@ -70,7 +72,7 @@ def test_worst_faces_come_worst_first_with_their_error():
     true[:, 45] = (10, 0)
     predicted = true + np.array([1, 3, 2])[:, None, None] * [1, 0]
     figure = visualize.show_worst([np.zeros((20, 20, 3), np.uint8)] * 3, true, predicted, count=2)
-    assert [ax.get_title() for ax in figure.axes] == ["30 %", "20 %"]
+    assert [ax.get_title() for ax in figure.axes] == ["30.0 %", "20.0 %"]
 
 
 def test_loss_curves_show_the_history():
@@ -99,3 +101,12 @@ def test_filtering_is_what_opencv_computes():
     shown = visualize.show_filtered(image, [kernel], ["edge"]).axes[1].images[0].get_array()
     np.testing.assert_allclose(shown[:, 1:-1], image[:, 2:] - image[:, :-2], atol=1e-6)
     assert cv2.filter2D(image, cv2.CV_32F, kernel).shape == shown.shape
+
+
+def test_green_and_magenta_are_explained_where_both_are_drawn():
+    image, points = np.zeros((20, 30, 3), np.uint8), np.full((1, 68, 2), 10.0)
+    both = visualize.show_images([image], points, points)
+    assert [text.get_text() for text in both.legends[0].get_texts()] == ["ground truth", "prediction"]
+    colors = [dot.get_color() for dot in both.legends[0].get_lines()]
+    assert colors == [visualize.TRUE, visualize.PREDICTED]
+    assert not visualize.show_images([image], points).legends

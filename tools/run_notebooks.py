@@ -1,10 +1,11 @@
 """Execute the notebooks top to bottom, each in a fresh kernel.
 
-    python tools/run_notebooks.py                       copies into build/notebooks/
-    python tools/run_notebooks.py --in-place            the committed ones (before a commit)
-    python tools/run_notebooks.py --only 3 4            some of them
+    python -m tools.run_notebooks                       copies into build/notebooks/
+    python -m tools.run_notebooks --in-place            the committed ones (before a commit)
+    python -m tools.run_notebooks --only 3 4            some of them
 
-QUICK=1 makes them minutes-short; KEYPOINTS_DATA names the data folder.
+On drawn faces their trainings are short, unless FULL=1; QUICK=1 makes them minutes-short on any data. KEYPOINTS_DATA
+names the data folder.
 """
 
 import argparse
@@ -26,11 +27,19 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 
+# About how many minutes each notebook takes on two cores: in full on the real data, and with short trainings.
+MINUTES = {1: (1, 1), 2: (25, 2), 3: (2, 1), 4: (1, 1), 5: (40, 2), 6: (45, 2)}
+
 
 def find_notebooks(numbers: list[int] | None = None) -> list[Path]:
     """The numbered notebooks at the top of the repository, in order; all, or those with these numbers."""
     notebooks = sorted(ROOT.glob("[0-9]*. *.ipynb"))
-    return [path for path in notebooks if not numbers or int(path.name.split(".")[0]) in numbers]
+    return [path for path in notebooks if not numbers or number_of(path) in numbers]
+
+
+def number_of(notebook: Path) -> int:
+    """The number at the start of a notebook's name."""
+    return int(notebook.name.split(".")[0])
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -84,6 +93,13 @@ def execute(path: Path, target: Path) -> float:
     return time.perf_counter() - start
 
 
+def forecast(notebooks: list[Path], full: bool) -> str:
+    """A line that says about how long each notebook will take, in full or with short trainings."""
+    minutes = {number: MINUTES.get(number, (1, 1))[0 if full else 1] for number in map(number_of, notebooks)}
+    each = ", ".join(f"notebook {number}: {count}" for number, count in minutes.items())
+    return f"minutes on two cores, at most: {each}"
+
+
 def failure(notebook: Path, error: Exception) -> str:
     """A sentence that names the error, then the cell and its traceback without colour codes."""
     if isinstance(error, DeadKernelError):
@@ -108,7 +124,13 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers of notebooks")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "notebooks")
     args = parser.parse_args()
-    for path in find_notebooks(args.only):
+    notebooks = find_notebooks(args.only)
+    if os.environ.get("QUICK") != "1":
+        from data_sets.find import find_data
+        from session import Length, run_length
+
+        print(forecast(notebooks, run_length(find_data().kind) is Length.FULL), flush=True)
+    for path in notebooks:
         target = path if args.in_place else args.output / path.name
         try:
             seconds = execute(path, target)
