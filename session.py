@@ -41,8 +41,8 @@ class Session:
 
     @property
     def quick(self) -> bool:
-        """Whether a few samples have to do: in every run but a full one."""
-        return self.length is not Length.FULL
+        """Whether a few samples have to do."""
+        return self.length is Length.QUICK
 
     def epochs(self, full: int, short: int = 2) -> int:
         """The number of epochs to train for: 1 in a quick run."""

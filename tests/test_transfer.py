@@ -11,8 +11,8 @@ from torchvision import models
 
 import metrics
 import visualize
-from benchmarks import transfer_longer
 from data_load import person_split
+from data_sets.course import course_data
 from data_sets.face_cuts import FaceCuts
 from data_sets.ibug_300w import IbugFaces, drawn_xml
 from facial_keypoints.network import Expects, mirror_averaged
@@ -150,7 +150,7 @@ def test_weights_that_cannot_be_had_are_one_line_and_leave_nothing(answer, reaso
         server.shutdown()
         server.server_close()
     reason = reason.replace("PORT", str(port))
-    assert found is None and about == f"resnet18: no ImageNet weights, since {reason}: trained from scratch"
+    assert found is None and about == f"resnet18: no ImageNet weights, since {reason}"
     assert [path for path in cache.rglob("*") if path.is_file()] == []
     assert capfd.readouterr() == ("", "")
 
@@ -327,18 +327,18 @@ def test_a_heatmap_is_bright_where_its_point_is():
     assert shown[-at[1], at[0]] > 500 and shown[-away[1], away[0]] < 50
 
 
-@pytest.mark.parametrize("name", transfer.LONGER)
-def test_every_longer_run_trains_and_its_network_answers(name, faces, monkeypatch):
-    monkeypatch.setattr(transfer, "imagenet_weights", lambda name: (None, ""))
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("resnet18", transfer.RESNET), ("resnet34", transfer.RESNET | transfer.AUGMENTED), ("unet", transfer.BEST)],
+)
+def test_every_network_of_the_notebook_trains_and_answers(name, settings, faces):
     few = faces.subset(range(4))
-    model = transfer.build(name)
-    model.expects = face_crop(64)
-    history = transfer.train(model, few, few, epochs=1, **transfer.LONGER[name])
+    model = transfer.build(name, size=64)
+    history = transfer.train(model, few, few, epochs=1, **settings)
     assert len(history) == 1 and predict_in_photos(model, few).shape == (4, 68, 2)
 
 
-def test_a_run_goes_on_from_the_weights_of_another(faces, monkeypatch):
-    monkeypatch.setattr(transfer, "imagenet_weights", lambda name: (None, ""))
+def test_a_run_goes_on_from_the_weights_of_another(faces):
     few, start = faces.subset(range(4)), transfer.build("resnet18")
     model, history = transfer.build_and_train("resnet18", few, few, start, epochs=0)
     fresh, _ = transfer.build_and_train("resnet18", few, few, epochs=0)
@@ -346,11 +346,40 @@ def test_a_run_goes_on_from_the_weights_of_another(faces, monkeypatch):
     assert len(history) == 0 and weights[0].equal(weights[1]) and not weights[0].equal(weights[2])
 
 
-def test_the_scripts_checkpoint_is_gone_when_its_rows_are_written(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer_longer, "ROOT", tmp_path)
-    few = faces.subset(range(4)), faces.subset(range(4, 8))
-    monkeypatch.setattr(transfer_longer, "split_faces", lambda: (*few, "drawn"))
-    monkeypatch.setattr(transfer, "build", lambda name: TransferNet(name, size=64))
-    monkeypatch.setattr("sys.argv", ["transfer_longer", "resnet18", "1", "--output", str(tmp_path / "rows")])
-    transfer_longer.main()
-    assert len(list((tmp_path / "rows").iterdir())) == 2 and not list((tmp_path / "saved_models").iterdir())
+def test_a_network_trained_on_video_frames_goes_on_with_photos(drawn, faces, monkeypatch):
+    """Transfer: whole to the same network, and from its ResNet to the encoder of a U-Net."""
+    monkeypatch.setattr(transfer, "regression_size", lambda: 32)
+    frames, held_out, _ = course_data(drawn)
+    few = faces.subset(range(4))
+    settings = transfer.PRETRAINING | {"epochs": 1, "batch_size": 8}
+    first, history = transfer.build_and_train("resnet18", frames.subset(range(8)), held_out.subset([0]), **settings)
+    assert len(history) == 1 and first.expects == face_crop(32)
+    second, _ = transfer.build_and_train("resnet18", few, few, first, epochs=0)
+    assert all(a.equal(b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    unet = transfer.build("unet", first.resnet.state_dict())
+    assert unet.unet.encoder.layer4[1].conv2.weight.equal(first.resnet.layer4[1].conv2.weight)
+
+
+def test_the_same_run_starts_from_imagenet_weights(faces, cache, monkeypatch):
+    """The path that needs a network connection, with a stand-in for the published file."""
+    stand_in, weights = models.resnet18(), transfer_models.RESNETS["resnet18"][1]
+    file = cache / "hub" / "checkpoints" / weights.url.rsplit("/", 1)[1]
+    file.parent.mkdir(parents=True)
+    torch.save(stand_in.state_dict(), file)
+    monkeypatch.setattr(transfer, "regression_size", lambda: 32)
+    found, about = imagenet_weights("resnet18")
+    model, history = transfer.build_and_train(
+        "resnet18",
+        faces.subset(range(4)),
+        faces.subset([5]),
+        weights=found,
+        **transfer.RESNET | {"epochs": 0, "one_cycle": False},
+    )
+    assert about == "resnet18: ImageNet weights" and len(history) == 0
+    assert model.resnet.conv1.weight.equal(stand_in.conv1.weight) and model.resnet.fc[2].out_features == 136
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 112), ("cuda", 224)])
+def test_the_published_size_is_for_a_gpu(device, size, monkeypatch):
+    monkeypatch.setenv("KEYPOINTS_DEVICE", device)
+    assert transfer.build("resnet18").expects.size == size

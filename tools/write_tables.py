@@ -156,7 +156,6 @@ TABLES = {
     "label_shift": whole("label_shift"),
     "first_pixel": whole("first_pixel"),
     "first_pixel_trends": whole("first_pixel_trends"),
-    "ibug_longer": whole("ibug_longer"),
     "pose": pose,
     "pose_set": pose_set,
     "head_pose": whole("head_pose"),

@@ -47,7 +47,7 @@ def imagenet_weights(name: str) -> tuple[dict | None, str]:
             return weights.get_state_dict(progress=False, check_hash=True), f"{name}: ImageNet weights"
     except (OSError, RuntimeError, HTTPException) as error:
         reason = why_not(error, urlparse(weights.url).netloc)
-        return None, f"{name}: no ImageNet weights, since {reason}: trained from scratch"
+        return None, f"{name}: no ImageNet weights, since {reason}"
     finally:
         socket.setdefaulttimeout(waited)
 
@@ -118,7 +118,8 @@ class HeatmapUNet(nn.Module):
         steps = len(channels)
         self.unet = smp.Unet(name, encoder_weights=None, decoder_channels=(*channels, *[16] * (5 - steps)))
         if weights:
-            self.unet.encoder.load_state_dict(dict(weights))  # a copy: it removes the entries of the fc layer
+            body = {name: values for name, values in weights.items() if not name.startswith("fc.")}
+            self.unet.encoder.load_state_dict(body)
         self.unet.decoder.blocks = self.unet.decoder.blocks[:steps]
         self.unet.segmentation_head = nn.Conv2d(channels[-1], num_keypoints, 1)
 
