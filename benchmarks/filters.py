@@ -29,16 +29,18 @@ def keypoints_of(yaw: float) -> np.ndarray:  # (68, 2)
     return turned[:, :2] * (EYES * DISTANCE / (turned[:, 2:] + DISTANCE)) + MIDDLE
 
 
+def places(name: str, keypoints: np.ndarray) -> np.ndarray:  # (P, 2)
+    """Where the places of a filter are seen that is fastened to keypoints (68, 2)."""
+    pose, thing = head_pose(keypoints), wearable(name)
+    matrix = fastening(pose, keypoints, thing)
+    return np.concatenate([fastened(surface, pose, matrix)[..., :2].reshape(-1, 2) for _, surface in thing.parts])
+
+
 def sway(name: str, yaw: float) -> float:
     """The standard deviation of the places of a filter, relative to that of the keypoints."""
-    rng, places = np.random.default_rng(0), []
-    for _ in range(TIMES):
-        keypoints = keypoints_of(yaw) + NOISE * rng.standard_normal((68, 2))
-        pose, thing = head_pose(keypoints), wearable(name)
-        matrix = fastening(pose, keypoints, thing)
-        seen = [fastened(surface, pose, matrix)[..., :2].reshape(-1, 2) for _, surface in thing.parts]
-        places.append(np.concatenate(seen))
-    return float(np.sqrt(np.var(places, axis=0).mean()) / NOISE)
+    rng = np.random.default_rng(0)
+    noisy = [keypoints_of(yaw) + NOISE * rng.standard_normal((68, 2)) for _ in range(TIMES)]
+    return float(np.sqrt(np.var([places(name, keypoints) for keypoints in noisy], axis=0).mean()) / NOISE)
 
 
 def milliseconds(name: str) -> float:

@@ -1,11 +1,11 @@
 """How well and how fast faces are tracked in videos: drawn heads and moved photos, with the truth of every frame.
 
-    python -m benchmarks.video        writes results/video.csv and results/video_speed.csv; some minutes
+    python -m benchmarks.video        writes video.csv, video_filters.csv and video_speed.csv in results/; some minutes
 
 Two drawn people stay still, turn, tilt, talk, move, and leave and come back: three seconds each at 30 frames a second
 and 320x240 pixels with a camera's noise, faces about 100 pixels wide. Held-out photos of 300-W are shown in such
 frames at rest, zoomed, panned and shaken; their truth is the labels, moved with them. Tracker follows them with
-`fast`.
+`fast`. Filters are compared with those that are fastened to the true keypoints.
 """
 
 import os
@@ -13,7 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.detector import held_out
+from benchmarks.filters import keypoints_of, places
 from benchmarks.tables import RESULTS
 from data_sets.face_drawing.people import Face, Scene, draw_person, draw_scene, express, rotation_of, slide_outline
 from data_sets.face_drawing.portrait import paint
@@ -37,6 +38,7 @@ EYES = 66  # pixels between the outer eye corners
 ZOOM = 1.5  # frames are painted larger, then reduced
 NOISE = 4  # the camera's, standard deviation of 255 steps
 SETTLED = 10  # frames before jitter is measured
+WORN = ("sunglasses", "hat")
 EVERY, FACE = 40, 100  # photos of 300-W that are moved; pixels of the longer side of their faces
 
 
@@ -155,48 +157,82 @@ def follow(film: list, tracker: Tracker) -> tuple[np.ndarray, list]:
     return points, identities
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Keypoints (T, 68, 2) of the face of a film: true, as tracked without smoothing, and as tracked.
+
+    NaN where the face is lost; identities: those of the tracked face.
+    """
+
+    truth: np.ndarray
+    raw: np.ndarray
+    smooth: np.ndarray
+    identities: list
+
+    @property
+    def size(self) -> float:
+        """One percent of the box's longer side, in the first frame."""
+        return np.ptp(self.truth[0], axis=0).max() / 100
+
+
+def follow_twice(film: list, pipeline: FacePipeline) -> Followed:
+    """The face of a film, with and without smoothing."""
+    truth = np.array([keypoints for _, _, keypoints in film])
+    raw, _ = follow(film, Tracker(pipeline, cutoff=np.inf))
+    return Followed(truth, raw, *follow(film, Tracker(pipeline)))
+
+
 def in_view(keypoints: np.ndarray) -> bool:
     """Whether all of a face is in the picture."""
     x, y, w, h = tight_box(keypoints)
     return bool(x >= 0 and y >= 0 and x + w < WIDTH and y + h < HEIGHT)
 
 
-def measure(film: list, pipeline: FacePipeline, rigid: bool) -> dict:
+def moves(truth: np.ndarray) -> bool:
+    """Whether keypoints (T, 68, 2) change."""
+    return bool(np.ptp(truth, axis=0).max() > 1e-6)
+
+
+def measure(face: Followed, rigid: bool) -> dict:
     """The columns of the table for one film; lengths in % of the box's longer side.
 
     rigid: the face does not change its shape, so that any movement of its points against the truth is jitter.
     """
-    truth = np.array([keypoints for _, _, keypoints in film])
+    truth, raw, smooth, size = face.truth, face.raw, face.smooth, face.size
     seen = np.array([in_view(keypoints) for keypoints in truth])
-    size = np.ptp(truth[0], axis=0).max() / 100
-    raw, _ = follow(film, Tracker(pipeline, cutoff=np.inf))
-    smooth, identities = follow(film, Tracker(pipeline))
     row = {
         "frames": int(seen.sum()),
         "lost": int((seen & np.isnan(smooth[:, 0, 0])).sum()),
-        "identity switches": int(np.count_nonzero(np.diff(identities))),
+        "identity switches": int(np.count_nonzero(np.diff(face.identities))),
         "error, not smoothed": error(raw, truth, seen) / size,
         "error": error(smooth, truth, seen) / size,
     }
     if rigid:
         (sway_raw, jitter_raw), (sway, steps) = jitter(raw - truth) / size, jitter(smooth - truth) / size
         row |= {"sway, not smoothed": sway_raw, "sway": sway, "jitter, not smoothed": jitter_raw, "jitter": steps}
-    moves = np.ptp(truth, axis=0).max() > 1e-6
-    return row | {"lag, frames": lag(smooth, truth)} if moves and seen.all() else row
+    return row | {"lag, frames": lag(smooth, truth)} if moves(truth) and seen.all() else row
 
 
-def photo_rows(pipeline: FacePipeline) -> Iterator[dict]:
-    """A row for each camera: means over all photos, and sums of the counts."""
-    photos = list(held_out("300-W", EVERY))
-    for camera in CAMERAS:
-        films = (list(photo_frames(*photo, camera)) for photo in photos)
-        table = pd.DataFrame([measure(film, pipeline, rigid=True) for film in films])
-        counts = table[["frames", "lost", "identity switches"]].sum()
-        yield (
-            {"what": f"photo, {camera.__name__}", "person": f"{len(photos)} photos"}
-            | table.mean().to_dict()
-            | {name: int(count) for name, count in counts.items()}
-        )
+def photo_row(faces: list[Followed]) -> dict:
+    """The row of a camera: means over all photos, and sums of the counts."""
+    table = pd.DataFrame([measure(face, rigid=True) for face in faces])
+    counts = table[["frames", "lost", "identity switches"]].sum()
+    return table.mean().to_dict() | {name: int(count) for name, count in counts.items()}
+
+
+def worn_places(name: str, keypoints: np.ndarray) -> np.ndarray:  # (T, P, 2)
+    """The places of a filter on keypoints (T, 68, 2), NaN where the face is lost."""
+    lost = np.full_like(places(name, keypoints_of(0)), np.nan)
+    return np.array([lost if np.isnan(points).any() else places(name, points) for points in keypoints])
+
+
+def filter_rows(face: Followed) -> Iterator[dict]:
+    """A row for each filter: its jitter against the filter on the true keypoints, in % of the box, and its lag."""
+    for name in WORN:
+        truth, raw, smooth = (worn_places(name, points) for points in (face.truth, face.raw, face.smooth))
+        jitters = {"jitter, not smoothed": jitter(raw - truth)[1], "jitter": jitter(smooth - truth)[1]}
+        row = {"filter": name} | {column: steps / face.size for column, steps in jitters.items()}
+        yield row | {"lag, frames": lag(smooth, truth)} if moves(face.truth) else row
 
 
 def error(points, truth, seen) -> float:
@@ -248,13 +284,25 @@ def speed(films: list, pipeline: FacePipeline) -> list[dict]:
 
 def main() -> None:
     """Measure and write the tables."""
-    pipeline, rows, films = FacePipeline("fast", threads=1), [], []
+    pipeline, rows, worn, films = FacePipeline("fast", threads=1), [], [], []
     for path in PATHS:
         for seed in PEOPLE:
             films.append(list(frames(seed, path)))
-            rows.append({"what": path.__name__, "person": seed} | measure(films[-1], pipeline, path is still))
-    table = pd.DataFrame([*rows, *photo_rows(pipeline)]).round(3)
+            face = follow_twice(films[-1], pipeline)
+            rows.append({"what": path.__name__, "person": seed} | measure(face, path is still))
+            if path is not leave:
+                worn += [{"what": path.__name__} | row for row in filter_rows(face)]
+    photos = list(held_out("300-W", EVERY))
+    for camera in CAMERAS:
+        what = {"what": f"photo, {camera.__name__}"}
+        faces = [follow_twice(list(photo_frames(*photo, camera)), pipeline) for photo in photos]
+        rows.append(what | {"person": f"{len(photos)} photos"} | photo_row(faces))
+        worn += [what | row for face in faces for row in filter_rows(face)]
+    table = pd.DataFrame(rows).round(3)
     table.to_csv(RESULTS / "video.csv", index=False)
+    print(table.to_string())
+    table = pd.DataFrame(worn).groupby(["what", "filter"], sort=False).mean().round(3)
+    table.to_csv(RESULTS / "video_filters.csv")
     print(table.to_string())
     table = pd.DataFrame(speed(films[len(PEOPLE) :], pipeline)).round(1)
     machine = f"{os.cpu_count()} cores of {platform.machine()}, load {os.getloadavg()[0]:.0f}"

@@ -11,6 +11,8 @@ from facial_keypoints.pipeline import Face, FacePipeline, confidence
 TYPICAL_SPREAD = 0.008  # of the shipped networks on clear faces, relative to the box's longer side
 TREMBLING = 0.06  # apparent speed of resting points at that spread, in box sizes per second
 REACH = 1.5  # largest distance, in box sizes, at which a lost face is recognised again
+PLACE_CUTOFF = 10.0  # Hz, of the speed of a face's place, since a hand shakes a camera several times a second
+PLACE_TREMBLING = 3  # times as much of that speed, which is hardly smoothed, is left out as trembling
 EXPRESSION = 0.01  # box sizes that points move against the others by when a face changes its expression
 LARGEST_STEP = 1.5  # largest factor by which a face may grow or shrink between two sightings
 
@@ -49,28 +51,31 @@ def low_pass(cutoff, interval: float):
 
 
 class SmoothFace:
-    """Smooths the points (K, 2) of a face in two parts, each with a One-Euro filter: its place, and its shape there.
+    """Smooths the points (K, 2) of a face in three parts, each with a One-Euro filter: its place, its turn, its shape.
 
-    The place is a similarity from the first points, represented by the ends of a line through their middle. A head
-    that moves as a whole, or before a shaking camera, does not change its shape, so that this is smoothed as strongly
-    as at rest. All points together determine the place, more exactly than one point is known, so that its filter
-    reacts twice as fast.
+    A similarity from the first points says where their middle is, and how a line through it is turned and how long it
+    is. A head that moves as a whole, or before a moving camera, changes neither its shape nor (by much) its turn, so
+    that these are smoothed as strongly as at rest; the turn matters most for what stands far from the middle, such as
+    a hat. All points together determine place and turn, more exactly than one point is known, so that their filters
+    react twice as fast.
     """
 
     def __init__(self, points: np.ndarray, beta: float):
         self.size = _size(points)
-        self.ends = points.mean(axis=0) + np.array([(-0.5, 0.0), (0.5, 0.0)]) * self.size
-        self.place, self.shape = OneEuro(2 * beta), OneEuro(beta)
-        self.place(self.ends, 0, np.inf)
-        self.shape(points, 0, np.inf)
+        self.middle, self.line = points.mean(axis=0, keepdims=True), np.array([(self.size, 0.0)])
+        self.place, self.turn, self.shape = OneEuro(2 * beta, PLACE_CUTOFF), OneEuro(2 * beta), OneEuro(beta)
+        for part, start in ((self.place, self.middle), (self.turn, self.line), (self.shape, points)):
+            part(start, 0, np.inf)
 
     def __call__(self, points: np.ndarray, interval: float, cutoff: np.ndarray, trembling: np.ndarray) -> np.ndarray:
         """The smoothed points; the arguments are those of OneEuro, (K,) each, with speeds in box sizes."""
-        there = robust_similarity(self.shape.points, points)
+        there, unit = robust_similarity(self.shape.points, points), _size(points)
         shape = self.shape(transform_points(invert(there), points), interval, cutoff, trembling, self.size)
-        ends = transform_points(there, self.ends)
-        ends = self.place(ends, interval, cutoff.mean(), trembling.mean(), _size(points))
-        return transform_points(similarity(self.ends, ends), shape)
+        cutoff, trembling, middle = cutoff.mean(), trembling.mean(), transform_points(there, self.middle)
+        place = self.place(middle, interval, cutoff, PLACE_TREMBLING * trembling, unit)
+        turn = self.turn(self.line @ there[:, :2].T, interval, cutoff, trembling, unit)
+        ends = [np.concatenate([start, start + line]) for start, line in ((self.middle, self.line), (place, turn))]
+        return transform_points(similarity(*ends), shape)
 
 
 def robust_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)

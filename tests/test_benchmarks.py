@@ -9,6 +9,7 @@ from benchmarks import video
 from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import ROWS, Answer, main, measure, network, tree_input
+from benchmarks.filters import keypoints_of
 from data_load import FacialKeypointsDataset
 from data_sets.drawn_faces import draw_face
 from data_sets.find import DataFolder, Kind
@@ -176,3 +177,22 @@ def test_jitter_and_lag_of_points_that_tremble_and_come_late():
     sway, steps = video.jitter(truth + noise - truth)
     assert sway == pytest.approx(0.5 * np.sqrt(2), rel=0.05)
     assert steps == pytest.approx(0.5 * np.sqrt(np.pi), rel=0.05), "the mean length of a difference of two"
+
+
+def test_filters_are_compared_with_those_on_the_true_keypoints():
+    times = np.arange(60)[:, None, None] / 30
+    truth = keypoints_of(20) + 20 * np.sin(3 * times) * [1, 0]
+    noise = np.random.default_rng(0).normal(0, 1, truth.shape)
+    late = np.concatenate([truth[:1], truth[:-1]])
+    late[40] = np.nan
+    rows = {row["filter"]: row for row in video.filter_rows(video.Followed(truth, truth + noise, late, []))}
+    assert (
+        set(rows) == set(video.WORN)
+        and rows["hat"]["jitter, not smoothed"] > rows["sunglasses"]["jitter, not smoothed"]
+    )
+    for row in rows.values():
+        assert row["lag, frames"] == pytest.approx(1, abs=0.05) and row["jitter"] < row["jitter, not smoothed"]
+    (resting, _) = video.filter_rows(
+        video.Followed(truth[:1].repeat(30, 0), noise[:30] + truth[0], truth[:1].repeat(30, 0), [])
+    )
+    assert resting["jitter"] == 0 and "lag, frames" not in resting

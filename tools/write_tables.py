@@ -126,6 +126,20 @@ def video() -> pd.DataFrame:
     return counts.assign(**pairs, **{"lag, frames": lag})
 
 
+def video_filters() -> pd.DataFrame:
+    """Jitter of filters in videos, in % of the box's longer side, before / after smoothing, and their lag."""
+    table = pd.read_csv(RESULTS / "video_filters.csv")
+    pairs = table[["jitter, not smoothed", "jitter"]].itertuples(index=False)
+    table["cell"] = [f"{before:.2f} / {after:.2f}" for before, after in pairs]
+    table["lag"] = table["lag, frames"].map("{:.2f}".format, na_action="ignore")
+    wide = table.pivot(index="what", columns="filter", values=["cell", "lag"]).loc[table["what"].unique()]
+    titles = {"cell": "jitter", "lag": "lag, frames"}
+    columns = {
+        f"{name}, {title}": wide[kind, name] for name in table["filter"].unique() for kind, title in titles.items()
+    }
+    return pd.DataFrame(columns).reset_index()
+
+
 def peers() -> pd.DataFrame:
     """What pip offers beside ours: errors in jittered / its own detector's boxes, turned heads, speed and size."""
     errors = pd.read_csv(RESULTS / "peers.csv").assign(error=lambda table: table["error %"].map("{:.1f}".format))
@@ -163,6 +177,7 @@ TABLES = {
     "filters": whole("filters"),
     "folder": whole("folder"),
     "video": video,
+    "video_filters": video_filters,
     "video_speed": whole("video_speed", 1),
     "bulk": whole("bulk"),
     "bulk_forecast": whole("bulk_forecast"),
