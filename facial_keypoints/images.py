@@ -10,6 +10,10 @@ from PIL import Image, ImageOps
 
 DRAWINGS = ("EPS", "WMF")  # Pillow has Ghostscript run the first and Windows the second
 MAX_MEGAPIXELS = 300  # a phone takes 200; Pillow by itself refuses more than 179
+# The header of a damaged file can claim any size. PNG packs at most 8,256 pixels into a byte, of a blank picture with
+# one bit a pixel. Below LARGE megapixels a false claim costs little.
+LARGE, MAX_PIXELS_PER_BYTE = 50, 10_000
+STRIP = 1_000_000  # pixels that are converted at a time, so that a large photo has no more copies in memory
 
 _PILLOW_LIMIT = threading.Lock()
 
@@ -22,7 +26,8 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
     """Read any picture as upright RGB uint8: colour, gray, RGBA, palette, CMYK or 16 bits a channel.
 
     The name's ending is not trusted (the course's .jpg files are RGBA PNGs). Alpha is dropped.
-    Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, or over MAX_MEGAPIXELS.
+    Raises DataError for a missing, unreadable or truncated file, 32 bits a channel, over MAX_MEGAPIXELS, or a file
+    too small for the pixels that it claims.
     """
     return _decode(Path(path), str(path))
 
@@ -39,11 +44,12 @@ def _decode(file: Path | BytesIO, name: str) -> np.ndarray:  # (H, W, 3) RGB uin
         with _pillow_limit_off():
             picture = Image.open(file)
         with picture:
-            if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
-                raise DataError(f"{name}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
+            _check_size(picture, file, name)
             if picture.format in DRAWINGS:
                 raise ValueError("a drawing that other programs would have to run, save it as PNG")
-            return _upright_rgb(picture)
+            _check_pixels(picture)
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _rgb(picture)
     except DataError:
         raise
     except Exception as error:  # Pillow and its decoders have an exception for every way to be damaged
@@ -65,17 +71,35 @@ def _pillow_limit_off():
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright_rgb(picture):
-    """A Pillow image as read_image returns it; raises ValueError for none, or where nothing says what is white."""
+def _check_size(picture, file, name):
+    """Raise DataError for more pixels than are read, or than the file can hold."""
+    pixels, size = picture.width * picture.height, f"{picture.width} x {picture.height} pixels"
+    if pixels > MAX_MEGAPIXELS * 1_000_000:
+        raise DataError(f"{name}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
+    count = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
+    if pixels > max(LARGE * 1_000_000, MAX_PIXELS_PER_BYTE * count):
+        raise DataError(f"{name}: {count} bytes are too few for a photo of {size}, it is damaged or blank")
+
+
+def _check_pixels(picture):
+    """Raise ValueError for a Pillow image without pixels, or where nothing says what is white."""
     if not picture.width or not picture.height:
         raise ValueError("it has no pixels")
     # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.
     if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
         raise ValueError("it has 32 bits a channel, save it with 8 or 16")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return np.array(picture.convert("RGB"))
+
+
+def _rgb(picture):
+    """The pixels of a Pillow image as they are stored; raises whatever Pillow raises."""
+    width, height = picture.size
+    image, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        if strip.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it at 255
+            strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
+        image[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return image
 
 
 def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
@@ -87,7 +111,8 @@ def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
         return read_image(image)
     if isinstance(image, Image.Image):
         try:
-            return _upright_rgb(image)
+            _check_pixels(image)
+            return _rgb(ImageOps.exif_transpose(image))
         except Exception as error:
             raise DataError(f"an image that Pillow cannot read ({_line(error)})") from None
     try:

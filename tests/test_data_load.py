@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import data_load
 from data_load import FacialKeypointsDataset, person_split
 from data_sets.drawn_faces import MARKER, write_dataset
 from data_sets.find import ROOT, DataFolder, Kind, find_data
+from facial_keypoints import images
 from facial_keypoints.images import DataError, as_rgb, read_image
 from facial_keypoints.schemes import IBUG_68, Scheme
 from transforms import Resize
@@ -185,6 +187,27 @@ def test_large_photos_are_read_without_a_warning_and_huge_ones_refused_in_one_se
     assert done.stdout == "(10000, 10000, 3)\n" and done.stderr == ""
     with pytest.raises(DataError, match="larger.png: over 300 megapixels"):
         read_image(tmp_path / "larger.png")
+
+
+def test_a_large_photo_is_read_in_strips_without_a_second_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "STRIP", 10_000)
+    pixels, exif = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8), Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    tracemalloc.start()
+    image = read_image(tmp_path / "turned.png")
+    most = tracemalloc.get_traced_memory()[1]  # without what Pillow decodes into
+    tracemalloc.stop()
+    np.testing.assert_array_equal(image, np.rot90(pixels, -1))
+    assert most < 1.5 * image.nbytes
+
+
+def test_a_panorama_of_many_megapixels_is_read(tmp_path):
+    shades = np.linspace(0, 255, 40_000).astype(np.uint8)
+    Image.fromarray(np.tile(shades, (1300, 1))).save(tmp_path / "panorama.jpg")
+    image = read_image(tmp_path / "panorama.jpg")
+    assert image.shape == (1300, 40_000, 3)
+    assert np.abs(image[[0, 650, 1299]].astype(int) - shades[:, None]).max() <= 3
 
 
 def test_a_photo_taken_sideways_is_turned_upright(tmp_path):

@@ -1,6 +1,9 @@
 """`python -m tools.fuzz` in a small size, and tests that it notices faults."""
 
+import io
 import os
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -67,13 +70,24 @@ def test_pipes_and_postscript_are_refused(tmp_path):
         read_image(tmp_path / "drawing.jpg")
 
 
+def test_a_small_file_that_claims_a_huge_picture_is_one_sentence_at_once(tmp_path, pipeline):
+    content = io.BytesIO()
+    Image.fromarray(fuzz.PIXELS[::4, ::4]).convert("L").save(content, "GIF")
+    (tmp_path / "photo.gif").write_bytes(b"GIF89a" + struct.pack("<2H", 16384, 12288) + content.getvalue()[10:])
+    start = time.process_time()
+    with pytest.raises(DataError, match=r"photo.gif: \d+ bytes are too few for a photo of 16384 x 12288 pixels"):
+        read_image(tmp_path / "photo.gif")
+    assert time.process_time() - start < 0.5
+    assert fuzz.fault_of(123, pipeline) is None, "python -m tools.fuzz --only 123"
+
+
 @pytest.mark.parametrize("error", [RuntimeError("Failed to\ndecode frame 0"), MemoryError(), OverflowError("size")])
 def test_whatever_a_decoder_raises_is_one_sentence(error, tmp_path, monkeypatch):
     def broken(picture):
         raise error
 
     Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
-    monkeypatch.setattr(images, "_upright_rgb", broken)
+    monkeypatch.setattr(images, "_rgb", broken)
     for read in (lambda: read_image(tmp_path / "photo.png"), lambda: as_rgb(Image.new("L", (9, 9)))):
         with pytest.raises(DataError) as caught:
             read()
