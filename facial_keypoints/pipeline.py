@@ -13,6 +13,8 @@ from facial_keypoints.geometry import (
     crop_matrix,
     invert,
     quarter_turns,
+    resize,
+    resize_matrix,
     tight_box,
     transform_points,
     turn_of,
@@ -29,6 +31,8 @@ DETECTORS = ("yunet", "haar")
 UNTURNED = quarter_turns(0, (1, 1))
 FARTHEST = 1e6  # pixels that a box may be away, or wide or high
 GROUP_MEGABYTES = 200  # of decoded photos whose faces share batches
+TURNED_PIXELS = 16_000_000  # larger photos are scaled down before they are turned
+ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
 
 @dataclass(frozen=True)
@@ -293,10 +297,11 @@ class FacePipeline:
 
     def _find_turned(self, image: np.ndarray) -> list[Face]:
         """The faces of a photo on its side or upside down: those of the quarter turn with the most certain ones."""
-        photos = []
-        for turns in (1, 2, 3):
-            found = self.detector(np.ascontiguousarray(np.rot90(image, turns)))
-            photos.append(_Photo(image, *found, quarter_turns(turns, image.shape)))
+        small, photos = _scaled_down(image, TURNED_PIXELS), []
+        to_small = resize_matrix(image.shape[1::-1], small.shape[1::-1])
+        for turns, rotation in ROTATIONS.items():
+            found = self.detector(cv2.rotate(small, rotation))
+            photos.append(_Photo(image, *found, compose(quarter_turns(turns, small.shape), to_small)))
         return max(self._find(photos), key=lambda faces: sum(face.certainty for face in faces))
 
     def _look(self, crops: list, mirror: bool = True) -> np.ndarray:  # (N, K, 3)
@@ -323,8 +328,14 @@ class FacePipeline:
         return without_doubles([face for face in faces if self._believes(face) or face.score >= certain])
 
 
+def _scaled_down(image, most):
+    """The image, smaller where it has more than `most` pixels."""
+    scale = np.sqrt(most / (image.shape[0] * image.shape[1]))
+    return image if scale >= 1 else resize(image, [max(1, round(scale * side)) for side in image.shape[1::-1]])
+
+
 class _Photo:
-    """An image and the detections in it, or in the image turned by the matrix `turn`."""
+    """An image and the detections in it, or in the image that the matrix `turn` makes of it."""
 
     def __init__(self, image, boxes, scores, turn=UNTURNED, certain=np.inf):
         self.turn, self.certain = turn, certain  # boxes with this score are kept whatever the confidence

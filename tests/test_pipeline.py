@@ -9,6 +9,7 @@ from PIL import Image
 
 from detector_architectures import yunet
 from detector_architectures.haar import HaarDetector
+from facial_keypoints import pipeline as pipeline_module
 from facial_keypoints.geometry import quarter_turns, transform_points
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Expects, mirror_averaged
@@ -329,6 +330,28 @@ def test_a_photo_on_its_side_is_rotated_until_a_face_is_found(turns):
     np.testing.assert_allclose(same.box[:2] + same.box[2:] / 2, middle, atol=1e-3)
     assert len(looks) == 1 + (4 if turns else 1)
     assert pipeline(np.zeros((30, 40, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_large_photo_is_scaled_down_before_it_is_turned(turns, monkeypatch):
+    """The detector finds a face only if the picture's white corner is the upper left one."""
+    monkeypatch.setattr(pipeline_module, "TURNED_PIXELS", 150 * 200)
+    upright = np.zeros((300, 400, 3), np.uint8)
+    upright[:20, :20] = 255
+    looks = []
+
+    def detector(image):
+        looks.append(max(image.shape))
+        found, scale = int(image[0, 0, 0] == 255), max(image.shape) / 400
+        x, y, w, h = BOX
+        box = ((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, w * scale, h * scale)
+        return np.array([box] * found).reshape(-1, 4), np.ones(found)
+
+    pipeline = FacePipeline(Fixed(count=5, scheme=Scheme("five", 5)), detector)
+    (face,), (same,) = pipeline(upright), pipeline(np.ascontiguousarray(np.rot90(upright, turns)))
+    assert looks == [400, 400, 200, 200, 200]
+    points = transform_points(quarter_turns(turns, upright.shape), face.keypoints)
+    np.testing.assert_allclose(same.keypoints, points, atol=1e-3)
 
 
 def test_a_crop_is_gray_or_rgb_from_0_to_1():
