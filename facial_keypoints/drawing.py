@@ -28,11 +28,16 @@ def draw_axes(image: np.ndarray, pose: Pose) -> np.ndarray:
 def draw_keypoints(image: np.ndarray, keypoints: np.ndarray, color: tuple = PREDICTED) -> np.ndarray:
     """A copy of an RGB uint8 image with the keypoints as dots, sized in proportion to the face."""
     drawn = np.ascontiguousarray(image).copy()
-    radius = min(max(1.0, float(np.ptp(keypoints, axis=0).max()) / 90), max(image.shape))
+    _dots(drawn, keypoints, color)
+    return drawn
+
+
+def _dots(drawn, keypoints, color):
+    """Draw the keypoints into an image, in place."""
+    radius = min(max(1.0, float(np.ptp(keypoints, axis=0).max()) / 90), max(drawn.shape))
     for x, y in keypoints:  # 4 fractional bits place a dot between pixels
         centre = (_whole(x * 16), _whole(y * 16))
         cv2.circle(drawn, centre, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, shift=4)
-    return drawn
 
 
 def _whole(position) -> int:
@@ -54,5 +59,5 @@ def draw_faces(image: np.ndarray, faces: list) -> np.ndarray:
     """A copy of the photo with the boxes and keypoints of pipeline.Face objects."""
     drawn = draw_boxes(image, [face.box for face in faces])
     for face in faces:
-        drawn = draw_keypoints(drawn, face.keypoints)
+        _dots(drawn, face.keypoints, PREDICTED)
     return drawn
