@@ -1,4 +1,4 @@
-"""One method of finding 68 keypoints, as a process in an environment of its own (benchmarks/peers.py starts it).
+"""One method of finding 68 keypoints, as a process in an environment of its own (peer_processes.py starts it).
 
 It needs only numpy and the packages of that method. It reads requests from standard input, one JSON object per line,
 and answers each with a line. A photo is a .npy file, RGB uint8. "find": detector and keypoints together; "locate": the

@@ -4,37 +4,32 @@
     python -m benchmarks.peers --again   everything anew (for networks that have changed)
     python -m benchmarks.peers --answers dlib fast     of these only
 
-Each method ("way") is a process (peer_worker.py) in an environment of its own under build/peers/, which needs a
-package index once. Faces are a seeded sample of each test. Boxes are "jittered" (protocol.py), converted to the kind
-that the method's own detector gives, or those of its "own detector", end to end. The schemes differ: a constant offset
-of each point, in the frame of the face, is estimated on training faces and removed.
+Each method ("way") is a process in an environment of its own (peer_processes.py). Faces are a seeded sample of each
+test. Boxes are "jittered" (protocol.py), converted to the kind that the method's own detector gives, or those of its
+"own detector", end to end. The schemes differ: a constant offset of each point, in the frame of the face, is estimated
+on training faces and removed.
 """
 
 import argparse
-import json
-import os
 import platform
-import subprocess
 import sys
 import tempfile
-import time
-import venv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import skimage.data
 from torch.utils.data import ConcatDataset, Subset
 from tqdm import tqdm
 
 import metrics
 from benchmarks import compare
+from benchmarks.peer_processes import BUILD, WAYS, Way, Worker, cold_start, megabytes
 from benchmarks.tables import RESULTS, merge_rows
-from data_sets.find import ROOT, find_data
+from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.pose_set import YAW_BANDS, load_pose_set
 from data_sets.splits import HELD_OUT, check_not_learned, real_splits
@@ -42,94 +37,12 @@ from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 from protocol import jittered
 
-BUILD = ROOT / "build" / "peers"
 FACES, FITTED_ON = 500, 300  # of each test; training faces for offsets and boxes
 ROUNDS, STARTS = 15, 5
 CROWDS = (1, 4, 16, 64)
 PORTRAIT = np.s_[0:256, 96:352]  # of scikit-image's astronaut, in the public domain
 POSE, UNSEEN = "turned", "unseen people"
 KEYS = ["answer", "test", "boxes"]
-
-
-@dataclass(frozen=True)
-class Way:
-    """A method: a class of peer_worker.py, the packages that pip installs for it, and its options."""
-
-    name: str
-    packages: tuple[str, ...]
-    options: dict = field(default_factory=dict)
-
-    @property
-    def python(self) -> Path:
-        """The interpreter of its environment, which is made on first use."""
-        return environment(self.name, self.packages)
-
-
-DLIB = ("dlib-bin>=20.0,<21", "face_recognition_models==0.3.0", "setuptools<81", "numpy>=2,<3")
-OURS = (str(ROOT),)
-WAYS = {
-    "dlib": Way("dlib", DLIB),
-    "MediaPipe": Way("mediapipe", ("mediapipe==0.10.21",)),  # the last whose wheel carries its models
-    "fast, one look": Way("ours", OURS, {"network": "fast", "looks": 1}),
-    "fast": Way("ours", OURS, {"network": "fast"}),
-    "accurate, one look": Way("ours", OURS, {"network": "accurate", "looks": 1}),
-    "accurate": Way("ours", OURS, {"network": "accurate"}),
-}
-
-
-@cache
-def environment(name: str, packages: tuple[str, ...]) -> Path:
-    """The interpreter of an environment with these packages; ours is installed anew by every run."""
-    folder = BUILD / name
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    ready = (folder / "ready").is_file()
-    if not ready:
-        venv.create(folder, with_pip=True, clear=True)
-    if not ready or packages == OURS:
-        again = ["--force-reinstall", "--no-deps"] if ready else []
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *again, *packages], check=True)
-        (folder / "ready").touch()
-    return python
-
-
-class Worker:
-    """A method as a running process, called with the requests of peer_worker.py; a context that ends the process."""
-
-    def __init__(self, way: Way, **options):
-        script = Path(__file__).with_name("peer_worker.py")
-        command = [way.python, script, way.name, json.dumps(way.options | options)]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=BUILD,
-            env=os.environ | ({"OMP_NUM_THREADS": "1"} if options.get("threads") == 1 else {}),
-        )
-
-    def __call__(self, photo: Path, boxes=None, repeats: int = 1) -> dict:
-        request = {"what": "find" if boxes is None else "locate", "photo": str(photo), "repeats": repeats}
-        if boxes is not None:
-            request["boxes"] = np.asarray(boxes, float).tolist()
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise DataError(f"{self.process.args[2]}: ended with {self.process.wait()}; run it by hand to see why")
-        answer = json.loads(answer)
-        return answer | {"points": np.array(answer["points"]).reshape(-1, 68, 2)}
-
-    def megabytes(self) -> float:
-        """Its resident memory now."""
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 # ---- faces
@@ -351,21 +264,6 @@ def errors(names: list[str], done: set) -> None:
 
 
 # ---- speed and size
-
-
-def megabytes(way: Way) -> float:
-    """What pip has installed for a way, without pip itself."""
-    folder = next((way.python.parent.parent).rglob("site-packages"))
-    files = [file for part in folder.iterdir() if not part.name.startswith("pip") for file in [part, *part.rglob("*")]]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-
-
-def cold_start(way: Way, photo: Path) -> float:
-    """Seconds from the start of the process to the faces of the first photo."""
-    start = time.perf_counter()
-    with Worker(way) as worker:
-        worker(photo)
-        return time.perf_counter() - start
 
 
 def crowds(folder: Path) -> dict[int, Path]:
