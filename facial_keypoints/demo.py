@@ -106,7 +106,39 @@ def told(gradio, path: Path) -> Iterator[None]:
 def page(pipeline: FacePipeline):
     """The page as gradio.Blocks; raises DataError without Gradio."""
     gradio = _gradio()
+    with gradio.Blocks(title="Facial keypoints", analytics_enabled=False, delete_cache=(60, KEPT)) as blocks:
+        gradio.Markdown(WELCOME)
+        with gradio.Row():
+            points = gradio.Checkbox(True, label="keypoints and boxes", elem_id="points")
+            filters = gradio.CheckboxGroup(list(WEARABLES), label="wear", elem_id="filters")
+        with gradio.Tab("Photo or video"), gradio.Row():
+            _file_tab(gradio, pipeline, points, filters)
+        with gradio.Tab("Camera"), gradio.Row():
+            _camera_tab(gradio, pipeline, points, filters)
+    return blocks
 
+
+def _file_tab(gradio, pipeline, points, filters):
+    with gradio.Column(scale=1, min_width=400):  # of the table, or words in its header break
+        file = gradio.File(label="photo or video", elem_id="file")
+        text = gradio.Markdown(elem_id="text")
+        save = gradio.DownloadButton("download picture", visible=False, elem_id="save")
+        save_json = gradio.DownloadButton("download JSON", visible=False, elem_id="save_json")
+    with gradio.Column(scale=2):
+        shown = {"label": "faces", "interactive": False, "height": HEIGHT}
+        picture = gradio.Image(**shown, **NOT_SHARED, elem_id="picture")
+        video = gradio.Video(**shown, visible=False, buttons=["download"], elem_id="video")
+    gradio.on(
+        [file.change, points.change, filters.change],
+        _file_answer(gradio, pipeline),
+        [file, points, filters],
+        [picture, video, text, save, save_json],
+        concurrency_limit=AT_ONCE,
+        trigger_mode="always_last",
+    )
+
+
+def _file_answer(gradio, pipeline) -> Callable:
     def answer(path, points, filters, progress=gradio.Progress()):  # noqa: B008
         if path is None:
             yield gradio.update(value=None, visible=True), gradio.update(visible=False), "", *[gradio.skip()] * 2
@@ -121,6 +153,27 @@ def page(pipeline: FacePipeline):
             files = (gradio.update(value=str(some), visible=True) for some in (drawn, written))
             yield picture, video, text, *files
 
+    return answer
+
+
+def _camera_tab(gradio, pipeline, points, filters):
+    with gradio.Column():
+        camera = gradio.Image(sources=["webcam"], streaming=True, label="camera", elem_id="camera")
+        known = gradio.Markdown(elem_id="known")
+    live = gradio.Image(label="faces", interactive=False, **NOT_SHARED, elem_id="live")
+    tracker = gradio.State()
+    camera.stream(
+        _camera_answer(gradio, pipeline),
+        [camera, points, filters, tracker],
+        [live, known, tracker],
+        stream_every=0.1,
+        time_limit=None,
+        concurrency_limit=CAMERAS,
+        show_progress="hidden",
+    )
+
+
+def _camera_answer(gradio, pipeline) -> Callable:
     def look(image, points, filters, tracker):
         if image is None:
             return None, "", tracker
@@ -130,45 +183,7 @@ def page(pipeline: FacePipeline):
             records = [{"identity": tracked.identity, **face_record(tracked.face)} for tracked in faces]
             return draw(image, faces, Drawing(tuple(filters), points)), table(records), tracker
 
-    with gradio.Blocks(title="Facial keypoints", analytics_enabled=False, delete_cache=(60, KEPT)) as blocks:
-        gradio.Markdown(WELCOME)
-        with gradio.Row():
-            points = gradio.Checkbox(True, label="keypoints and boxes", elem_id="points")
-            filters = gradio.CheckboxGroup(list(WEARABLES), label="wear", elem_id="filters")
-        with gradio.Tab("Photo or video"), gradio.Row():
-            with gradio.Column(scale=1, min_width=400):  # of the table, or words in its header break
-                file = gradio.File(label="photo or video", elem_id="file")
-                text = gradio.Markdown(elem_id="text")
-                save = gradio.DownloadButton("download picture", visible=False, elem_id="save")
-                save_json = gradio.DownloadButton("download JSON", visible=False, elem_id="save_json")
-            with gradio.Column(scale=2):
-                shown = {"label": "faces", "interactive": False, "height": HEIGHT}
-                picture = gradio.Image(**shown, **NOT_SHARED, elem_id="picture")
-                video = gradio.Video(**shown, visible=False, buttons=["download"], elem_id="video")
-        with gradio.Tab("Camera"), gradio.Row():
-            with gradio.Column():
-                camera = gradio.Image(sources=["webcam"], streaming=True, label="camera", elem_id="camera")
-                known = gradio.Markdown(elem_id="known")
-            live = gradio.Image(label="faces", interactive=False, **NOT_SHARED, elem_id="live")
-            tracker = gradio.State()
-        gradio.on(
-            [file.change, points.change, filters.change],
-            answer,
-            [file, points, filters],
-            [picture, video, text, save, save_json],
-            concurrency_limit=AT_ONCE,
-            trigger_mode="always_last",
-        )
-        camera.stream(
-            look,
-            [camera, points, filters, tracker],
-            [live, known, tracker],
-            stream_every=0.1,
-            time_limit=None,
-            concurrency_limit=CAMERAS,
-            show_progress="hidden",
-        )
-    return blocks
+    return look
 
 
 def serve(pipeline: FacePipeline, **settings):
