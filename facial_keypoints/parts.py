@@ -52,10 +52,13 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
 def _filesystem(root):
     try:
         return fs.FileSystem.from_uri(root)
-    except pa.ArrowInvalid:
-        pass  # pyarrow does not know it
+    except pa.ArrowInvalid:  # a kind that pyarrow does not know
+        return _filesystem_of_fsspec(root)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{root}: {error}") from None
+
+
+def _filesystem_of_fsspec(root):
     try:
         from fsspec.core import url_to_fs
 

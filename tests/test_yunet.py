@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -215,12 +216,10 @@ class Server:
                 handler.send_response(200)
                 handler.send_header("Content-Length", str(len(content)))
                 handler.end_headers()
-                try:
+                with suppress(ConnectionError):  # of a client that has given up
                     for start in range(0, len(content), 1024):
                         time.sleep(delay)
                         handler.wfile.write(content[start : start + 1024])
-                except OSError:
-                    pass  # the client has given up
 
             def log_message(handler, *_):
                 pass
