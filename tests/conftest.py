@@ -16,6 +16,13 @@ if models and (models / yunet.FILE).is_file():
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
     """A small data set of drawn faces in the published layout: 24 training and 8 test frames."""

@@ -1,20 +1,16 @@
-"""The command on files: folders, lists, results on disk, resuming, unreadable files, exit codes and Ctrl-C."""
+"""The command on files: folders, lists, results on disk, resuming, unreadable files, exit codes and threads."""
 
 import csv
-import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_files import KEYPOINTS, NOBODY, PIXELS, files, lines, save
 from PIL import Image
 
-from data_sets.drawn_faces import draw_face
 from facial_keypoints import __main__ as command
 from facial_keypoints import results
 from facial_keypoints.align import aligned_face
@@ -24,10 +20,6 @@ from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError, read_image
 from facial_keypoints.pipeline import Face, FacePipeline
 from facial_keypoints.threads import WAITING, in_order
-
-ROOT = Path(__file__).resolve().parent.parent
-PIXELS, KEYPOINTS = draw_face(3)
-NOBODY = np.full((40, 60, 3), 90, np.uint8)
 
 
 def one_face(image):
@@ -40,13 +32,6 @@ def one_face(image):
 @pytest.fixture(scope="module")
 def pipeline():
     return FacePipeline("fast", one_face, threads=1, min_confidence=0.0)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -68,24 +53,9 @@ def run(here, pipeline, monkeypatch, capsys):
     return call
 
 
-def save(path, pixels=PIXELS):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def lines(folder="keypoints"):
-    return [json.loads(line) for line in (Path(folder) / "keypoints.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def rows(folder="keypoints"):
     with (Path(folder) / "keypoints.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
 # ---- what is written
@@ -345,75 +315,7 @@ def test_several_threads_give_the_results_of_one(run):
     assert lines("one") == lines("four")
 
 
-# ---- as a process
-
-
-SCRIPT = [sys.executable, "-m", "facial_keypoints"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-QUICKLY = ("--network", "fast", "--detector", "haar")
-
-
-def start(*arguments, **settings):
-    settings = {"env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | settings
-    return subprocess.Popen([*SCRIPT, *map(str, arguments)], **settings)
-
-
-def finish(*arguments, **settings):
-    process = start(*arguments, **settings)
-    said, complaints = process.communicate(timeout=60)
-    return process.returncode, said, complaints
-
-
-def test_exit_codes_of_the_process(here):
-    save("photo.png"), save("nobody.png", NOBODY)
-    code, said, complaints = finish("photo.png", "nobody.png", *QUICKLY)
-    assert (code, complaints) == (0, "") and said.startswith("2 pictures read; 1 face in 1 of them")
-    code, said, complaints = finish("photo.png", "none.png", *QUICKLY)
-    assert (code, complaints) == (1, "none.png: no such file\n") and "1 before" in said
-    for wrong, sentence in (
-        (("--network", "none.onnx"), "none.onnx: no such weights file"),
-        (("--output", "photo.png"), "photo.png"),
-    ):
-        code, said, complaints = finish("photo.png", *QUICKLY, *wrong)
-        assert (code, said) == (2, "") and sentence in complaints.splitlines()[-1]
-        assert "Traceback" not in complaints
-
-
-def test_ctrl_c_keeps_finished_results_and_the_same_command_resumes(here):
-    save("photos/00.png")
-    for number in range(1, 80):
-        os.link("photos/00.png", f"photos/{number:02}.png")
-    process, part = start("photos", *QUICKLY), Path("keypoints/keypoints.jsonl.part")
-    until = time.monotonic() + 60
-    while not (part.is_file() and part.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    said, complaints = process.communicate(timeout=60)
-    assert (process.returncode, complaints) == (130, "")
-    done = len(lines())
-    assert 3 <= done < 80 and f"{80 - done} left, which the same command will read" in said
-    assert len(files("keypoints")) == done + 1, "a drawn picture for each line and nothing half written"
-    for number in range(done + 4, 80):
-        Path(f"photos/{number:02}.png").unlink(missing_ok=True)
-    code, said, _ = finish("photos", *QUICKLY)
-    assert code == 0 and f"and {done} before" in said and len(lines()) == len(os.listdir("photos"))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there are no such limits")
-def test_a_full_disk_is_one_sentence(here):
-    import resource
-
-    save("photo.png")
-
-    def small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-    code, said, complaints = finish("photo.png", "--json", *QUICKLY, preexec_fn=small_files)
-    assert (code, said) == (2, "")
-    assert "keypoints.jsonl.part: could not be written" in complaints and len(complaints.splitlines()) == 1
-
-
-def test_threads_end_with_the_process_that_fails(run, monkeypatch):
+def test_threads_end_with_a_run_that_fails(run, monkeypatch):
     for number in range(9):
         save(f"{number}.png", NOBODY)
 
