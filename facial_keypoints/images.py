@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 
 DRAWINGS = ("EPS", "WMF")  # Pillow has Ghostscript run the first and Windows the second
 MAX_MEGAPIXELS = 300  # a phone takes 200; Pillow by itself refuses more than 179
-# The header of a damaged file can claim any size. PNG packs at most 8,256 pixels into a byte, of a blank picture with
-# one bit a pixel. Below LARGE megapixels a false claim costs little.
-LARGE, MAX_PIXELS_PER_BYTE = 50, 10_000
+# The header of a damaged file can claim any size. Of a blank picture, PNG packs 1,032 pixels into a byte and GIF up to
+# 2,731, and PNG 8,256 pixels of one bit. Below LARGE megapixels a false claim costs little.
+LARGE, PIXELS_PER_BYTE, ONE_BIT_PIXELS_PER_BYTE = 50, 3_000, 10_000
 STRIP = 1_000_000  # pixels that are converted at a time, so that a large photo has no more copies in memory
 
 _PILLOW_LIMIT = threading.Lock()
@@ -77,7 +77,8 @@ def _check_size(picture, file, name):
     if pixels > MAX_MEGAPIXELS * 1_000_000:
         raise DataError(f"{name}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
     count = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
-    if pixels > max(LARGE * 1_000_000, MAX_PIXELS_PER_BYTE * count):
+    per_byte = ONE_BIT_PIXELS_PER_BYTE if picture.mode == "1" else PIXELS_PER_BYTE
+    if pixels > max(LARGE * 1_000_000, per_byte * count):
         raise DataError(f"{name}: {count} bytes are too few for a photo of {size}, it is damaged or blank")
 
 
