@@ -28,7 +28,7 @@ METADATA = {
 }
 
 # About how many minutes each notebook takes on two cores: in full on the real data, and with short trainings.
-MINUTES = {1: (1, 1), 2: (25, 2), 3: (2, 1), 4: (1, 1), 5: (40, 2), 6: (45, 2)}
+MINUTES = {1: (1, 1), 2: (22, 2), 3: (1, 1), 4: (1, 1), 5: (45, 2), 6: (45, 2)}
 
 
 def find_notebooks(numbers: list[int] | None = None) -> list[Path]:
