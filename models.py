@@ -206,8 +206,8 @@ class SureNet(HeatmapNet):
 class AccurateNet(SureNet):
     """The larger of the two networks that ship: broad maps, predictions averaged with those for the mirror image.
 
-    The mirror image is shifted by half a cell of the maps (4 pixels), so that what is left of the pull towards the
-    centres of cells has different directions in the two.
+    The mirror image is shifted by 2 pixels, half a cell of the heatmaps, so that the remaining bias towards the
+    centres of cells partly cancels.
     """
 
     breadth = 3

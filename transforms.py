@@ -168,7 +168,7 @@ class RandomAffine:
 
 
 def boxed_points(keypoints: np.ndarray) -> np.ndarray:  # (68 or K, 2)
-    """The keypoints that a face's box is about: of two jaws the one that is seen or, if unknown, the head's."""
+    """The keypoints that define a face's box: of two jaw lines the visible one, or the head's where it is unknown."""
     if len(keypoints) != TWO_JAWS.num_points:
         return keypoints
     return np.where(np.isnan(keypoints[:68]), with_jaw_3d(keypoints), keypoints[:68])

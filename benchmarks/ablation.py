@@ -1,14 +1,14 @@
 """Ablation: the effect of each choice in the recipe of the shipped networks.
 
-    python -m benchmarks.ablation                         writes results/ablation.csv; half an hour on two cores
-    python -m benchmarks.ablation --rows "96 pixels"      this row only; other rows of the file are kept
+    python -m benchmarks.ablation                         writes results/ablation.csv; half an hour on one core
+    python -m benchmarks.ablation --rows "the recipe"     this row only; other rows of the file are kept
 
-Each row is the recipe of `fast` with one change, in its first stage (8 epochs) or in its second. The protocol's test
-data is not used: a fifth of its training people and of its training photos is held out once more for validation.
+Each row is the first stage of `fast-frontal` with one change, in four epochs: benchmarks/turned_ablation.py asks what
+turned heads need. The protocol's test data is not used: a fifth of its training people and of its training photos is
+held out once more for validation.
 """
 
 import argparse
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +16,6 @@ from functools import partial
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import ConcatDataset
 
 import metrics
 import protocol
@@ -26,17 +24,14 @@ from data_load import KeypointsDataset, person_split
 from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
 from models import FastNet, HeatmapNet, SureNet, count_parameters
-from recipes import AFFINE, Recipe, frontal, in_parts
+from recipes import AFFINE, Recipe, frontal
+from train import run_recipe
 from training.device import keep_freed_memory
-from training.loop import OPTIMIZERS, fit, predict
+from training.loop import predict
 from training.losses import SpreadLoss
 from transfer.networks import with_mirror_image
-from transforms import RandomAffine
 
-EPOCHS = 8  # per stage; the shipped networks were trained for 30 and 20
-RECIPE = replace(frontal(FastNet).first, epochs=EPOCHS)
-SHIPS = replace(frontal(FastNet), first=RECIPE, epochs=EPOCHS)
-COLORS = RECIPE.augmentations
+RECIPE = replace(frontal(FastNet).first, epochs=4)
 
 
 class RegressionNet(SureNet):
@@ -95,14 +90,13 @@ class NarrowNet(FastNet):
 class Variant:
     """One row: a recipe, its training data, and how its network is used.
 
-    data: (frames, faces) -> training data; use: applied to the trained network; ema: decay of the weights' moving
-    average, 0 for none; course, photos: use the published labels of the course, of 300-W, for training and measuring.
+    data: (frames, faces) -> training data; use: applied to the trained network; course, photos: use the published
+    labels of the course, of 300-W, for training and measuring.
     """
 
     recipe: Recipe = RECIPE
     data: Callable = lambda frames, faces: (frames, faces, faces)
     use: Callable = lambda model: model
-    ema: float = 0.0
     seed: int = 0
     course: bool = False
     photos: bool = False
@@ -117,22 +111,6 @@ def published(faces: KeypointsDataset, asked: bool) -> KeypointsDataset:
     return faces.centred(-faces.label_shift) if asked else faces
 
 
-def not_mirrored() -> Recipe:
-    """The recipe without mirror images."""
-    return replace(RECIPE, affine=replace(AFFINE, mirror=0.0))
-
-
-def of_size(size: int) -> Recipe:
-    """The recipe with another input size."""
-    return replace(RECIPE, expects=in_parts(size))
-
-
-def finished(*augmentations, size: int = SHIPS.expects.size, affine: RandomAffine | None = None) -> Recipe:
-    """The recipe and its second stage with other crops and augmentations."""
-    affine = affine or RandomAffine()
-    return replace(SHIPS, expects=in_parts(size), affine=affine, augmentations=augmentations)
-
-
 def whole_frames() -> Recipe:
     """The recipe on whole frames, as in the coursework, at the same input size."""
     return replace(RECIPE, expects=replace(RECIPE.expects, margin=None))
@@ -143,58 +121,32 @@ def frames_only(frames, _):
     return (frames,)
 
 
-NARROW = replace(SHIPS, network=NarrowNet, first=replace(RECIPE, network=NarrowNet))
-
 VARIANTS = {
     "whole frames, no crop (course frames only)": Variant(whole_frames(), frames_only),
     "face crop, no augmentation": Variant(replace(RECIPE, affine=None, augmentations=())),
     "without colours, blur, noise, occlusion": Variant(replace(RECIPE, augmentations=())),
-    "no mirror images": Variant(not_mirrored()),
+    "no mirror images": Variant(replace(RECIPE, affine=replace(AFFINE, mirror=0.0))),
     "course labels as published": Variant(course=True),
     "300-W labels as published": Variant(photos=True),
     "without 300-W": Variant(data=frames_only),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
+    "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
     "one spread for all directions": Variant(replace(RECIPE, loss=round_loss)),
     "narrow maps (breadth 1, not 3)": Variant(replace(RECIPE, network=NarrowNet)),
-    "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
-    "96 pixels": Variant(of_size(96)),
-    "with EMA of the weights, 0.998": Variant(ema=0.998),
     "the recipe": Variant(),
     "the recipe, seed 1": Variant(seed=1),
     "the recipe, seed 2": Variant(seed=2),
     "the recipe, mirror averaged": Variant(use=with_mirror_image),
-    "8 epochs more": Variant(finished(*COLORS, size=128, affine=AFFINE)),
-    "8 epochs of milder geometry, without colours, blur, noise, occlusion": Variant(finished(size=128)),
-    "the same, crops of 160 pixels: the shipped finish": Variant(SHIPS),
-    "the shipped finish, seed 1": Variant(SHIPS, seed=1),
-    "the shipped finish, seed 2": Variant(SHIPS, seed=2),
-    "the shipped finish, mirror averaged": Variant(SHIPS, use=with_mirror_image),
-    "the shipped finish, no mirror images": Variant(finished(affine=RandomAffine(mirror=0.0))),
-    "the shipped finish, narrow maps": Variant(NARROW),
-    "the same, mirror averaged": Variant(NARROW, use=with_mirror_image),
-    "the same, the mirror image half a cell off": Variant(NARROW, use=partial(with_mirror_image, shift=2)),
 }
 
 
 def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
     """The trained network of one row; `done` caches networks, since rows share trainings."""
-    if variant.trains() in done:
-        return done[variant.trains()]
-    recipe = variant.recipe
-    if recipe.first:
-        model = copy.deepcopy(train(replace(variant, recipe=recipe.first), faces, done))
-    else:
-        model = recipe.build(variant.seed)
-    optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), lr=recipe.lr)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(variant.ema or 0.5), use_buffers=True)
-    if variant.ema:
-        optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
-    training = ConcatDataset([part.with_transform(recipe.training_transform) for part in variant.data(*faces)])
-    fit(model, training, None, **recipe.settings() | {"optimizer": optimizer}, seed=variant.seed, progress=True)
-    model = average.module if variant.ema else model
-    model.expects = recipe.expects
-    return done.setdefault(variant.trains(), model)
+    key = variant.trains()
+    if key not in done:
+        done[key], _ = run_recipe(variant.recipe, variant.data(*faces), seed=variant.seed, progress=True)
+    return done[key]
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:

@@ -30,7 +30,7 @@ def keypoints_of(yaw: float) -> np.ndarray:  # (68, 2)
 
 
 def places(name: str, keypoints: np.ndarray) -> np.ndarray:  # (P, 2)
-    """Where the places of a filter are seen that is fastened to keypoints (68, 2)."""
+    """Positions in the image of the points of a filter's surface when it is attached to keypoints (68, 2)."""
     pose, thing = head_pose(keypoints), wearable(name)
     matrix = fastening(pose, keypoints, thing)
     return np.concatenate([fastened(surface, pose, matrix)[..., :2].reshape(-1, 2) for _, surface in thing.parts])

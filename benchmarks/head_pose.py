@@ -19,8 +19,10 @@ from data_sets.drawn_faces import draw_frame
 from data_sets.face_drawing.people import draw_person, draw_scene, rotation_of
 from data_sets.find import find_data, find_folder
 from data_sets.imm_faces import FOLDER, ImmFaces
+from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.pose_set import YAW_BANDS, load_pose_set
 from facial_keypoints import FacePipeline
+from data_sets.splits import HELD_OUT, check_not_learned
 from facial_keypoints.face_3d import TO_LEVEL
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
@@ -60,6 +62,7 @@ def turned_photos() -> Iterator[Head]:
         views = made_faces(find_data().path, BUILD, [HELD_OUT_PHOTOS])[HELD_OUT_PHOTOS]
     except DataError:
         return
+    check_not_learned(split_photos(load_ibug()[0], HELD_OUT)[1].photos)
     for sample, pose in zip(views, views.poses, strict=True):
         keypoints = sample["keypoints"]
         yield Head(sample["image"], keypoints, tight_box(keypoints), angles(rotation(*pose) @ TO_LEVEL))

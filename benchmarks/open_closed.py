@@ -18,7 +18,7 @@ from benchmarks.tables import RESULTS
 from data_sets.drawn_faces import draw_frame
 from data_sets.face_drawing.people import draw_person, draw_scene
 from data_sets.ibug_300w import load_ibug, split_photos
-from data_sets.splits import HELD_OUT
+from data_sets.splits import HELD_OUT, check_not_learned
 from facial_keypoints import FacePipeline
 from facial_keypoints.eyes import EYES_CLOSED_BELOW, eye_openness
 from facial_keypoints.geometry import tight_box
@@ -62,6 +62,7 @@ def photos() -> Iterator[Case]:
         faces = split_photos(load_ibug()[0], HELD_OUT)[1]
     except DataError:
         return
+    check_not_learned(faces.photos)
     for sample in faces:
         keypoints = sample["keypoints"]
         eyes = tuple(between(ratio, SHUT_EYE, OPEN_EYE) for ratio in eye_openness(keypoints))

@@ -1,8 +1,9 @@
 """What pip offers instead of this library: dlib's published 68 points and MediaPipe's face mesh, compared with ours.
 
-    python -m benchmarks.peers           errors that are not in results/peers.csv yet, then all speeds, interleaved
-    python -m benchmarks.peers --again   everything anew (for networks that have changed)
-    python -m benchmarks.peers --answers dlib fast     of these only
+    python -m benchmarks.peers                  errors that are not in results/peers.csv yet, then speeds, in turns
+    python -m benchmarks.peers --again          everything anew (for networks that have changed)
+    python -m benchmarks.peers --what errors    these only, since a busy machine does not change them
+    python -m benchmarks.peers --answers dlib fast
 
 Each method ("way") is a process in an environment of its own (peer_processes.py). Faces are a seeded sample of each
 test. Boxes are "jittered" (protocol.py), converted to the kind that the method's own detector gives, or those of its
@@ -52,8 +53,8 @@ KEYS = ["answer", "test", "boxes"]
 class Faces:
     """Photos on disk, the true keypoints (N, 68, 2) of a face in each, and the person or photo that it belongs to.
 
-    fit: "frames" or "photos", the training faces whose offsets and boxes apply; network: where that of ours is, for
-    faces that the shipped one was trained on, a folder, else None.
+    fit: "frames" or "photos", the training faces whose offsets and boxes apply; network: the folder of our networks
+    that were trained without these people, None for the shipped ones.
     """
 
     photos: list[Path]
@@ -96,7 +97,7 @@ def training_faces(root: Path) -> dict[str, Faces]:
 def test_faces(root: Path) -> dict[str, Faces]:
     """The tests by name; the pose set in bands of yaw."""
     shipped, unseen = real_splits(find_data())
-    check_not_learned(shipped)
+    check_not_learned(shipped.tests["300-W"].groups)
     tests = {
         UNSEEN: saved(
             plain(unseen.tests["unseen"].parts), FACES, root / "unseen", fit="frames", network=compare.BUILD / "unseen"
@@ -306,15 +307,18 @@ def main() -> None:
     """Measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--what", nargs="+", choices=("errors", "speeds"), default=["errors", "speeds"])
     parser.add_argument("--again", action="store_true", help="also what is in results/peers.csv")
     args = parser.parse_args()
     file, done = RESULTS / "peers.csv", set()
     if file.is_file() and not args.again:
         done = set(pd.read_csv(file)[["answer", "test"]].itertuples(index=False, name=None))
-    errors(args.answers, done)
-    table = speeds(args.answers).assign(**{"measured on": f"2 cores of {platform.machine()}"})
-    merge_rows(table, RESULTS / "peers_speed.csv", ["answer"], WAYS)
-    print(table.T.to_string())
+    if "errors" in args.what:
+        errors(args.answers, done)
+    if "speeds" in args.what:
+        table = speeds(args.answers).assign(**{"measured on": f"2 cores of {platform.machine()}"})
+        merge_rows(table, RESULTS / "peers_speed.csv", ["answer"], WAYS)
+        print(table.T.to_string())
 
 
 if __name__ == "__main__":

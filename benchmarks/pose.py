@@ -23,11 +23,12 @@ from data_sets.course import course_frames
 from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.pose_set import load_pose_set, measure
-from data_sets.splits import HELD_OUT, HeldOut, with_boxes
+from data_sets.splits import HELD_OUT, HeldOut, check_not_learned, with_boxes
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import DETECTORS, load_detector
 from protocol import detected, jittered
 from recipes import face_input
+from training.export import SAVED_MODELS
 from training.loop import locate
 from training.weights import load_model
 from turned_heads.sources import BUILD, HELD_OUT_PHOTOS, made_faces
@@ -83,6 +84,8 @@ def main() -> None:
     parser.add_argument("--detector", default="", choices=["", *DETECTORS], help="boxes of this one too")
     args = parser.parse_args()
     sets = own_sets(find_data().path) | ({} if args.choose else pose_set_or_none())
+    if any(path.resolve().parent == SAVED_MODELS for path in args.weights):
+        check_not_learned(sets["photos"][0].photos)
     boxes = {name: boxes_of(faces, args.detector) for name, (faces, _, _) in sets.items()}
     for path in args.weights:
         table = measured(load_model(path), sets, boxes).assign(network=path.stem)

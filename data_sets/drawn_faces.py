@@ -7,6 +7,7 @@ from the projected points (face_drawing/), so the keypoints are exact by constru
     python -m data_sets.drawn_faces DEST
 """
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -152,8 +153,9 @@ def write_once(root, wanted: str, write) -> Path:
 
 def holds(root: Path, wanted: str) -> bool:
     """Whether the folder is the data set that `wanted` describes."""
-    marker = root / MARKER
-    return marker.exists() and marker.read_text() == wanted
+    with contextlib.suppress(OSError):  # another process may be replacing the folder
+        return (root / MARKER).read_text() == wanted
+    return False
 
 
 def put_in_place(work: Path, root: Path, wanted: str) -> None:
@@ -163,8 +165,11 @@ def put_in_place(work: Path, root: Path, wanted: str) -> None:
             work.rename(root)
         except OSError:  # there is a folder already
             old = work.with_name(f"{work.name}-old")
-            root.rename(old)
-            shutil.rmtree(old)
+            with contextlib.suppress(OSError):  # another process has just moved it away
+                root.rename(old)
+            if holds(old, wanted):  # another process had just put it there
+                old.rename(root)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int = 0) -> Path:

@@ -18,7 +18,7 @@ class FaceCuts(IbugFaces):
     A cut is size x size pixels around the box with `margin` of its longer side added on every side; samples are
     those of `faces`, in pixels of the cut. `photo_keypoints` and `photo_boxes` are in pixels of the photos.
     With 300 pixels and margin 0.5 the box has the same size as in a 224-pixel crop of 1.5 boxes (270 kB per face).
-    At most 16 threads hold one photo each: 1.5 GB for 16 photos of six megapixels.
+    At most 16 threads hold one photo each, 18 MB for one of six megapixels.
     """
 
     def __init__(self, faces: IbugFaces, size: int = 300, margin: float = 0.5):

@@ -1,6 +1,6 @@
 """The pose set: faces of AFLW2000-3D for measuring turned heads, and what is measured on them.
 
-Never trained on, and looked at sparingly when something is chosen. Two layouts are read: dlib's XML with a `yaw`
+Never used for training, and rarely for choosing between variants. Two layouts are read: dlib's XML with a `yaw`
 attribute on every image (`labels.xml`), and AFLW2000-3D as published, a .jpg and a .mat file for every face
 (Zhu et al., "Face alignment across large poses: a 3D solution", arXiv:1511.07212, section 6.1).
 

@@ -63,7 +63,8 @@ class Split:
     def faces(self, recipe) -> tuple[KeypointsDataset, ...]:
         """The training data of a recipe: the course's frames and, for the shipped recipes, the faces of 300-W.
 
-        Those are used twice per epoch: each is another person, while the course has three frames of every video.
+        Those are used twice per epoch: nearly every one shows another person, while the course has three frames of
+        every video.
         """
         frames, faces = self.training
         return (frames, faces, faces) if recipe.ships else (frames,)
@@ -106,9 +107,9 @@ def real_splits(data: DataFolder) -> list[Split]:
     return splits(data.path)
 
 
-def check_not_learned(split: Split) -> None:
-    """Raises DataError if the 300-W test holds photos that the shipped weights were trained on."""
-    learned = sorted(set(split.tests["300-W"].groups) - held_out_photos())
+def check_not_learned(photos: np.ndarray) -> None:
+    """Raises DataError if the shipped weights were trained on any of these photos of 300-W, given by name."""
+    learned = sorted(set(photos) - held_out_photos())
     if learned:
         raise DataError(
             f"the networks that ship learned from {len(learned)} photos of this test ({learned[0]} is one); "
@@ -117,7 +118,7 @@ def check_not_learned(split: Split) -> None:
 
 
 def training_faces(faces: IbugFaces) -> FaceCuts:
-    """Faces of 300-W cut out for training, without the file's boxes and mirrored copies: training uses its own."""
+    """Faces of 300-W cut out for training, without the file's boxes and mirrored copies; training makes its own."""
     cuts = FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size=256)
     cuts.boxes = None
     return cuts

@@ -1,7 +1,7 @@
 """Face detectors, one module each.
 
 A detector is a callable: RGB uint8 image (H, W, 3) -> boxes (N, 4) x, y, w, h and scores (N,), both float32.
-A box means the tight bounding box of the face's keypoints; nobody there is N = 0, never an error.
+A box means the tight bounding box of the face's keypoints; without a face N is 0, which is not an error.
 """
 
 import numpy as np

@@ -30,8 +30,8 @@ SIZE = (1.043, 0.763)
 # again scaled down to FINER where nobody is found, or where it is more than twice as large as FIRST.
 FIRST, FINER = 640, 1920
 
-# Of pictures with a side of at most 32 pixels OpenCV 4.14 reads memory that nothing was written to, and finds faces
-# there: they get a black border.
+# For pictures with a side of 32 pixels or less OpenCV 4.14 reads uninitialised memory and reports faces in it, so they
+# are padded with black.
 SMALLEST = 64
 
 
@@ -81,7 +81,7 @@ def fetch(url: str, seconds: float = SECONDS) -> bytes:
             if len(content) > 10_000_000:
                 break
     if not _is_right(content):
-        raise OSError("what came is another file, by its SHA-256")
+        raise OSError("the downloaded file has the wrong SHA-256")
     return content
 
 

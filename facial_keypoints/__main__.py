@@ -29,7 +29,7 @@ from facial_keypoints.schemes import IBUG_68
 from facial_keypoints.video import is_done, results_of, track_video
 
 EXIT_CODES = """exit codes: 0 all files were read, with faces or without; 1 some could not be read or drawn;
-2 it cannot work: a wrong option, nothing to read, no network, no room to write; 130 Ctrl-C: what is done is kept"""
+2 it could not run: a wrong option, nothing to read, no weights file, a full disk; 130 Ctrl-C, what is done is kept"""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ def follow(source: Path, folder: Path, pipeline: FacePipeline, args: argparse.Na
 
 
 def settings(args: argparse.Namespace, pipeline: FacePipeline) -> dict:
-    """What finds the faces; Haar's detector may stand in for YuNet."""
+    """The network and the detector in use (Haar's where YuNet's file is missing), stored with every result."""
     detector = type(pipeline.detector).__name__.removesuffix("Detector").lower()
     return {"network": args.network, "detector": detector}
 

@@ -27,8 +27,9 @@ def _arcface(points):
 def _ffhq(points):
     """Of 256 pixels: the square of FFHQ (Karras, Laine and Aila, CVPR 2019, appendix A and code).
 
-    Its middle is a little below the eyes; it is parallel to the eyes and perpendicular to the line from eyes to mouth,
-    as nearly as both can be; it is 4 eye distances wide, or 3.6 times as wide as the mouth is below the eyes.
+    Its middle is a little below the eyes; its rotation is a compromise between the line of the eyes and the
+    perpendicular to the line from eyes to mouth; it is 4 eye distances wide, or 3.6 times as wide as the mouth is
+    below the eyes.
     """
     right, left, _, *mouth = points @ (1, 1j)  # points as complex numbers x + iy
     eyes, across, down = (right + left) / 2, left - right, sum(mouth) / 2 - (right + left) / 2

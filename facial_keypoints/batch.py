@@ -178,7 +178,7 @@ class Batch:
         return find_files(self.sources, Path(os.path.abspath(self.output)))
 
     def _todo(self, journal, summary, stopped, report):
-        """Pictures and what drawn ones are named after, each once, without those that were done before."""
+        """Each picture that still has to be processed, once, and the path that its drawing is named after."""
         seen = set()
         for path, kind in self._files():
             if stopped.is_set():

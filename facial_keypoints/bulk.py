@@ -27,7 +27,7 @@ from facial_keypoints.pipeline import DETECTORS, FacePipeline
 MEGABYTES_WAITING = 100  # per worker: chunks that were read and wait for a worker
 MISSING = 'bulk extraction needs Ray and pyarrow: pip install "facial-keypoints[bulk]"'
 EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 some could not be read;
-2 it cannot work: a wrong option, no pictures, no network, no room to write; 130 Ctrl-C: what is done is kept"""
+2 it could not run: a wrong option, no pictures, no weights file, a full disk; 130 Ctrl-C, what is done is kept"""
 
 
 @dataclass

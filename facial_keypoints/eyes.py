@@ -4,8 +4,8 @@ import numpy as np
 
 from facial_keypoints.schemes import check_68
 
-# Networks do not close eyes quite: by `fast`'s points on 300-W's training photos 0.2 parts closed eyes from open
-# ones best; half-closed and laughing ones lie about there. How often it is wrong: results/README.md.
+# Networks predict closed eyes as narrow. With `fast`, 0.2 separates closed from open eyes best on 300-W's training
+# photos; half-closed and laughing eyes are near it. How often it is wrong: results/README.md.
 EYES_CLOSED_BELOW = 0.2
 
 

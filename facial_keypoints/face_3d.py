@@ -110,7 +110,9 @@ SKIN = np.array(
     ]
 )
 
-LEVEL = 7.5  # degrees by which people who look straight ahead hold POINTS up: the neutral photos of IMM's 40 people
+# Median pitch of POINTS fitted to the neutral photos of IMM's 40 people, in degrees; taken off, so that people who
+# look straight ahead have a pitch of 0.
+LEVEL = 7.5
 
 TO_LEVEL = cv2.Rodrigues(np.radians([LEVEL, 0, 0]))[0]
 FACE_3D = POINTS @ TO_LEVEL  # a level head

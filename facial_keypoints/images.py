@@ -83,7 +83,7 @@ def _check_size(picture, file, name):
 
 
 def _check_pixels(picture):
-    """Raise ValueError for a Pillow image without pixels, or where nothing says what is white."""
+    """Raise ValueError for a Pillow image without pixels, or with 32 bits a channel, whose white is unknown."""
     if not picture.width or not picture.height:
         raise ValueError("it has no pixels")
     # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.

@@ -112,7 +112,7 @@ def _surroundings(keypoints, shape):
 
 
 def _with_parts_of(source, keypoints):
-    """The keypoints (68, 2) with eyes and mouth as open as those of `source`, at the places of their own."""
+    """The keypoints (68, 2), with eyes and mouth replaced by those of `source`, centred where they were."""
     points = keypoints.copy()
     for part in (slice(36, 42), slice(42, 48), slice(48, 68)):
         points[part] = source[part] + (keypoints[part] - source[part]).mean(axis=0)

@@ -239,7 +239,7 @@ class FacePipeline:
     def matrix_around(self, keypoints: np.ndarray, before: np.ndarray = UNTURNED) -> np.ndarray:  # (2, 3)
         """From the photo to the network's input for the face with these keypoints (K, 2), turned upright.
 
-        Which way is up is known for the 68 points only; with other schemes the face is turned as it is by `before`.
+        Only the 68 points tell which way is up; for other schemes the rotation of the matrix `before` is kept.
         """
         keypoints = keypoints[: self.scheme.num_points]
         upright = upright_matrix(keypoints) if self.scheme.name == IBUG_68.name else turn_of(before)

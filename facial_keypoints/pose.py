@@ -15,7 +15,7 @@ from facial_keypoints.schemes import check_68
 RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
 DISTANCE = 8  # of the assumed camera, in outer-eye distances; a portrait's
 
-TILTED = 10  # degrees; the networks were trained on faces that are tilted by less, so those stay as they are
+TILTED = 10  # degrees; most faces in training are tilted by less, so such faces stay as they are
 
 
 def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
@@ -72,8 +72,8 @@ class Pose:
 def _camera(points: np.ndarray, scale: float) -> np.ndarray:  # (3, 3)
     """The matrix of a camera that looks at points (K, 2) of a face with `scale` pixels per outer-eye distance.
 
-    Photos do not tell how they were taken. This one stands DISTANCE away, and what counts as looking straight at it is
-    the same in every part of a photo and in a cut-out.
+    The real camera is unknown. This one is DISTANCE away and aimed at the face, so the angles do not depend on where
+    in the photo the face is.
     """
     (x, y), focal = points.mean(axis=0), DISTANCE * scale
     return np.array([(focal, 0, x), (0, focal, y), (0, 0, 1)])

@@ -36,7 +36,8 @@ def cover(corners: np.ndarray, depth: np.ndarray, size: tuple) -> np.ndarray:  #
 def interpolate(corners: np.ndarray, values: np.ndarray, covered: np.ndarray) -> np.ndarray:  # (H, W, D) float32
     """Values at the corners of triangles, (T, 3, D), in every pixel of `cover`'s answer; infinite where there is none.
 
-    corners: (T, 3, 2). Values go hardly beyond those of their triangle, also where it is seen nearly edge-on.
+    corners: (T, 3, 2). Values are clipped to little more than the range of their triangle's corners, since
+    extrapolation is unstable on triangles that are seen edge-on.
     """
     y, x = np.nonzero(covered >= 0)
     seen, which = np.unique(covered[y, x], return_inverse=True)

@@ -12,8 +12,8 @@ TYPICAL_SPREAD = 0.008  # of the shipped networks on clear faces, relative to th
 TREMBLING = 0.06  # apparent speed of resting points at that spread, in box sizes per second
 REACH = 1.5  # largest distance, in box sizes, at which a lost face is recognised again
 PLACE_CUTOFF = 10.0  # Hz, of the speed of a face's place, since a hand shakes a camera several times a second
-PLACE_TREMBLING = 3  # times as much of that speed, which is hardly smoothed, is left out as trembling
-EXPRESSION = 0.01  # box sizes that points move against the others by when a face changes its expression
+PLACE_TREMBLING = 3  # that speed is hardly smoothed, so three times as much of it is discounted as noise
+EXPRESSION = 0.01  # how far a point moves relative to the others when the expression changes, in box sizes
 LARGEST_STEP = 1.5  # largest factor by which a face may grow or shrink between two sightings
 
 
@@ -53,11 +53,11 @@ def low_pass(cutoff, interval: float):
 class SmoothFace:
     """Smooths the points (K, 2) of a face in three parts, each with a One-Euro filter: its place, its turn, its shape.
 
-    A similarity from the first points says where their middle is, and how a line through it is turned and how long it
-    is. A head that moves as a whole, or before a moving camera, changes neither its shape nor (by much) its turn, so
-    that these are smoothed as strongly as at rest; the turn matters most for what stands far from the middle, such as
-    a hat. All points together determine place and turn, more exactly than one point is known, so that their filters
-    react twice as fast.
+    The similarity from the first frame's points gives the position of their centre, and the angle and length of a line
+    through it. A head that moves as a whole, or before a moving camera, changes neither its shape nor (by much) its
+    turn, so these are smoothed as strongly as at rest; the turn matters most for what is far from the centre, such as
+    a hat. Place and turn are estimated from all points and are less noisy than a single point, so their filters react
+    twice as fast.
     """
 
     def __init__(self, points: np.ndarray, beta: float):

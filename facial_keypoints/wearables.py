@@ -32,7 +32,8 @@ SKULL, SKULL_RADII = np.array([0, -0.25, 0.80]) @ TO_LEVEL, np.array([0.84, 1.05
 class Wearable:
     """Parts, each a picture's name and its surface; the keypoints that it is fastened to, and how stiff it is.
 
-    stiff: 0 bends it with all that these keypoints differ from the mean head, a large number shifts it only.
+    stiff: ridge penalty. At 0 the thing follows the full affine difference between these keypoints and the mean head;
+    at large values it is only shifted.
     """
 
     parts: tuple[tuple[str, np.ndarray], ...]

@@ -65,9 +65,10 @@ def test_another_seed_is_another_run(faces):
     assert losses[0]["training loss"].iloc[0] != losses[1]["training loss"].iloc[0]
 
 
-def test_a_damaged_checkpoint_is_one_sentence(eight, tmp_path):
+def test_a_damaged_checkpoint_is_one_sentence_without_advice_to_load_it_unsafely(eight, tmp_path):
     (tmp_path / "run.pt").write_bytes(b"half a file")
-    with pytest.raises(DataError, match="run.pt: not a checkpoint of this run"):
+    reason = r"run.pt: not a checkpoint of this run \(damaged, or of another program\); delete it$"
+    with pytest.raises(DataError, match=reason):
         fit(small_model(), eight, eight, epochs=1, checkpoint=tmp_path / "run.pt")
 
 

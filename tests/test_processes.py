@@ -21,7 +21,12 @@ def alone(drawn):
         return launched.train(drawn)
 
 
-def launch(drawn, output, *options, restarts=0):
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node=2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1")
+ACCELERATE += ("--mixed_precision=no", "--dynamo_backend=no")  # what it would warn about
+
+
+def launch(drawn, output, *options, launcher=TORCHRUN, restarts=0):
     """Run tests/launched.py in two processes."""
     script = [ROOT / "tests" / "launched.py", drawn, output, *options]
     setting = os.environ | {
@@ -29,8 +34,7 @@ def launch(drawn, output, *options, restarts=0):
         "KEYPOINTS_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
     }
-    numbers = ["--standalone", "--nproc_per_node=2", f"--max_restarts={restarts}"]
-    command = [sys.executable, "-m", "torch.distributed.run", *numbers, *map(str, script)]
+    command = [sys.executable, "-m", *launcher, f"--max_restarts={restarts}", *map(str, script)]
     return subprocess.run(command, capture_output=True, text=True, timeout=900, env=setting)
 
 
@@ -55,8 +59,8 @@ def test_two_processes_have_the_loss_curve_of_one_even_if_one_dies_and_they_rest
     check_same(alone, tmp_path)
 
 
-def test_one_process_resumes_where_two_were_interrupted(alone, drawn, tmp_path, monkeypatch):
-    done = launch(drawn, tmp_path, launched.INTERRUPTED)
+def test_one_process_resumes_where_two_of_accelerate_launch_were_interrupted(alone, drawn, tmp_path, monkeypatch):
+    done = launch(drawn, tmp_path, launched.INTERRUPTED, launcher=ACCELERATE)
     assert "interrupted: 2 of 4 epochs are done" in done.stdout and done.returncode == 0
     monkeypatch.setattr("training.device.has_fast_bfloat16", None)
     model, history = launched.train(drawn, tmp_path / "run.checkpoint")

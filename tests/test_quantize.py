@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+import skimage.data
 import torch
 from onnx import numpy_helper
 
@@ -18,13 +19,16 @@ from training.quantize import calibration_crops, quantize
 from training.weights import load_model
 
 NAMES = ("accurate", "fast")
+ASTRONAUT = np.array([165, 80, 110, 110])  # a box about her face, x, y, w, h
 
 
 def faces(expects) -> np.ndarray:
-    """Crops of drawn faces that were not used for calibration."""
+    """Crops of a real face in several boxes, and of drawn faces that were not used for calibration."""
     pipeline = FacePipeline(OnnxNetwork(SAVED_MODELS / "fast.onnx"), lambda image: ([], []))
     assert pipeline.network.expects.size == expects.size
-    return np.stack([pipeline.crop(image, tight_box(points)) for image, points in map(draw_face, range(40, 56))])
+    real = [pipeline.crop(skimage.data.astronaut(), box) for box in ASTRONAUT + 8 * np.arange(-3, 4)[:, None]]
+    drawn = [pipeline.crop(image, tight_box(points)) for image, points in map(draw_face, range(40, 50))]
+    return np.stack(real + drawn)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -269,7 +269,7 @@ def check_video(rng: random.Random, pipeline: FacePipeline, folder: Path) -> Non
 
 
 def check_tracker(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """Odd frames at odd times: faces with identities that are no frame's twice, and no state that a refusal spoils."""
+    """Odd frames at odd times: no identity twice in a frame, and a rejected frame leaves the tracker unchanged."""
     tracker, seconds = Tracker(pipeline, interval=rng.choice((0, 0.3, 99)), memory=rng.choice((0, 2))), 0.0
     for _ in range(6):
         frame = rng.choice((PIXELS, PIXELS, np.roll(PIXELS, 9, axis=0), PIXELS[::2, ::2], PIXELS[:40], None))

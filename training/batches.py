@@ -1,4 +1,4 @@
-"""The training batches: picture by picture on the CPU, or as a whole on a GPU, which would starve otherwise.
+"""The training batches: one picture at a time on the CPU, a whole batch at once on a GPU, to keep it busy.
 
 Both draw the same random numbers for every face, from torch's generator on the CPU. The first way uses transforms.py
 and is the one to read. In the second the pictures live on the GPU as uint8, and only numbers are sent: a 2x3 matrix

@@ -66,12 +66,12 @@ class TrainingState:
             return None
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            if differences := _differences(state["settings"], self.settings):
-                raise ValueError(differences)
-            return state
-        except Exception as error:  # torch.load raises nearly anything on a damaged file
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{self.checkpoint}: not a checkpoint of this run ({reason}); delete it") from None
+            reason = _differences(state["settings"], self.settings)
+        except Exception:  # torch.load raises nearly anything on a damaged file, and advises to load it unsafely
+            reason = "damaged, or of another program"
+        if reason:
+            raise DataError(f"{self.checkpoint}: not a checkpoint of this run ({reason}); delete it")
+        return state
 
 
 def _differences(saved: dict[str, str], asked: dict[str, str]) -> str:

@@ -52,6 +52,7 @@ def joined():
         try:
             yield
         except RuntimeError as error:
+            # gloo has no error type of its own, only its name in the message
             if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
                 raise
             raise DataError(f"process {index()}: {LOST}") from None

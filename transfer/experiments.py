@@ -28,10 +28,10 @@ MIRROR_HALF = RandomAffine(rotation=0, scale=0, shift=0, mirror=0.5)
 
 MIRROR_ALL = RandomAffine(rotation=0, scale=0, shift=0, mirror=1.0)
 
-# Settings of notebook 6 for `train`: for the ResNets as published, before that on the course's video frames, for the
-# U-Net, and for the U-Net that is trained through soft-argmax, with rotation, colour, blur and occlusion. On 300-W
-# boxes are exact, as in the published runs, so shift and scale are small; for a detector's boxes they would have to be
-# larger, and they are for the video frames, whose tight boxes are not those of 300-W.
+# Arguments of `train` in notebook 6. RESNET: as published; PRETRAINING: on the course's video frames; UNET: heatmaps;
+# BEST: heatmaps trained through soft-argmax, with rotation, colour, blur and occlusion. The boxes of 300-W are exact,
+# as in the published runs, so shift and scale are small; PRETRAINING has larger ones, since the tight boxes of the
+# video frames differ from those of 300-W.
 RESNET = {"loss": "l1", "optimizer": "adam", "lr": 1e-3, "batch_size": 16, "one_cycle": True}
 
 AUGMENTED = {"affine": MIRROR_HALF, "augmentations": (RandomColor(),)}
@@ -147,8 +147,8 @@ def errors(predicted: np.ndarray, faces: FaceCuts) -> dict[str, float]:
 
 
 def milliseconds_per_face(model: nn.Module, repeats: int = 20) -> float:
-    """Torch's median time per face, one crop at a time in float32, with mirror averaging if the network uses it."""
-    network, expects, times = TorchNetwork(model), model.expects, []
+    """Torch's median time per face on the CPU, one crop at a time in float32, mirror averaged if the network is."""
+    network, expects, times = TorchNetwork(copy.deepcopy(model).cpu()), model.expects, []
     face = np.random.default_rng(0).random((1, 3 if expects.color else 1, expects.size, expects.size), np.float32)
     for _ in range(repeats):
         start = time.perf_counter()

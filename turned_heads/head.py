@@ -17,8 +17,8 @@ STEPS = 20
 # From the first yaw on, labels of the far half of the jaw begin to follow the cheek; from the second on, all of them
 # do.
 FAR_SIDE = np.radians([6.0, 18.0])
-# The yaw from which the places of template.LINES on the near side, from the ear backwards, face the camera in the
-# photo; SEEN_WITHIN later they have their own colour.
+# The yaw at which each point of template.LINES on the near side, from the ear backwards, starts to be visible in the
+# photo. Its own colour is faded in over the next SEEN_WITHIN.
 SEEN_FROM = np.radians([8.0, 8.0, 24.0, 45.0, 90.0])
 SEEN_WITHIN = np.radians(20.0)
 

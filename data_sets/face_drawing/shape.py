@@ -4,8 +4,8 @@ import numpy as np
 
 # x to the right of the picture, y down, z away from the camera; the unit is the distance of the outer eye corners.
 # Fitted to the 300-W labels by tools/fit_face_3d.py. It is flatter than a head (facial_keypoints/face_3d.py): its
-# outline is the visible edge of the cheek, which slides over the head as it turns, and people differ, which a
-# factorisation takes for motion.
+# outline is the visible edge of the cheek, which is no fixed line on the head, and a rigid factorisation mistakes
+# differences between people for rotation.
 DRAWN_FACE = np.array(
     [
         (-0.824, -0.339, 0.362),
