@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
-import torch
 from torch import nn
 
 import metrics
@@ -23,18 +22,17 @@ from benchmarks.tables import RESULTS, merge_rows
 from data_load import KeypointsDataset, person_split
 from data_sets.find import find_data
 from data_sets.splits import HELD_OUT, HeldOut, real_splits
-from models import FastNet, HeatmapNet, SureNet, count_parameters
+from models import FastNet, HeatmapNet, count_parameters
 from recipes import AFFINE, Recipe, frontal
 from train import run_recipe
 from training.device import keep_freed_memory
 from training.loop import predict
-from training.losses import SpreadLoss
 from transfer.networks import with_mirror_image
 
 RECIPE = replace(frontal(FastNet).first, epochs=4)
 
 
-class RegressionNet(SureNet):
+class RegressionNet(HeatmapNet):
     """The encoder of FastNet, then a fully connected layer to the points instead of heatmaps."""
 
     def __init__(self, num_keypoints: int = 68):
@@ -46,44 +44,6 @@ class RegressionNet(SureNet):
         for step in (self.stem, *self.down, self.middle):
             x = step(x)
         return 0.5 + self.head(x.flatten(1)).view(-1, self.num_keypoints, 2)
-
-
-class SimCCNet(HeatmapNet):
-    """FastNet that classifies x and y of each point separately, into 256 bins of half a pixel along each axis.
-
-    In training mode it returns logits (N, K, 2, 256); in evaluation mode the expected positions (N, K, 2).
-    Li et al., "SimCC: a simple coordinate classification perspective for human pose estimation", arXiv:2107.03332.
-    """
-
-    def __init__(self, num_keypoints: int = 68, places: int = 256):
-        super().__init__(num_keypoints, width=16)
-        self.axes = nn.ModuleList([nn.Linear(32 * 32, places) for _ in "xy"])
-        self.register_buffer("places", (torch.arange(places) + 0.5) / places, persistent=False)
-
-    def forward(self, x):
-        maps = self.heatmaps(x).flatten(2)
-        classes = torch.stack([axis(maps) for axis in self.axes], dim=2)
-        return classes if self.training else (classes.float().softmax(dim=3) * self.places).sum(dim=3)
-
-
-def simcc_loss(predicted: torch.Tensor, true: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
-    """Kullback-Leibler divergence from Gaussians about the true points, sigma in bins; mean over points and axes."""
-    places = predicted.shape[3]
-    off = torch.arange(places, device=true.device) + 0.5 - places * true[..., None]
-    target = torch.softmax(-(off**2) / (2 * sigma**2), dim=3)
-    return nn.functional.kl_div(predicted.log_softmax(dim=3), target, reduction="none").sum(dim=3).mean()
-
-
-def round_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """SpreadLoss with an isotropic covariance: the mean of both variances, no correlation."""
-    variance = predicted[..., 2:4].mean(dim=2, keepdim=True)
-    return SpreadLoss()(torch.cat([predicted[..., :2], variance, variance, 0 * variance], dim=2), true)
-
-
-class NarrowNet(FastNet):
-    """FastNet with breadth 1, as all networks used to have: a map's standard deviation equals the predicted error."""
-
-    breadth = 1
 
 
 @dataclass(frozen=True)
@@ -130,10 +90,7 @@ VARIANTS = {
     "300-W labels as published": Variant(photos=True),
     "without 300-W": Variant(data=frames_only),
     "regression, no heatmaps": Variant(replace(RECIPE, network=RegressionNet, loss="l1")),
-    "coordinates as classes (SimCC)": Variant(replace(RECIPE, network=SimCCNet, loss=simcc_loss)),
     "L1 of the points, no spread": Variant(replace(RECIPE, network=partial(HeatmapNet, width=16), loss="l1")),
-    "one spread for all directions": Variant(replace(RECIPE, loss=round_loss)),
-    "narrow maps (breadth 1, not 3)": Variant(replace(RECIPE, network=NarrowNet)),
     "the recipe": Variant(),
     "the recipe, seed 1": Variant(seed=1),
     "the recipe, seed 2": Variant(seed=2),

@@ -18,11 +18,11 @@ from benchmarks.tables import RESULTS
 from data_sets.drawn_faces import draw_frame
 from data_sets.face_drawing.people import draw_person, draw_scene, rotation_of
 from data_sets.find import find_data, find_folder
-from data_sets.imm_faces import FOLDER, ImmFaces
 from data_sets.ibug_300w import load_ibug, split_photos
+from data_sets.imm_faces import FOLDER, ImmFaces
 from data_sets.pose_set import YAW_BANDS, load_pose_set
-from facial_keypoints import FacePipeline
 from data_sets.splits import HELD_OUT, check_not_learned
+from facial_keypoints import FacePipeline
 from facial_keypoints.face_3d import TO_LEVEL
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError

@@ -51,11 +51,9 @@ class Variant:
     data: Callable = all_faces
 
 
-MILD = replace(RECIPE, turn=None, affine=AFFINE)
 VARIANTS = {
-    "no turned views, mild geometry": Variant(MILD.lasting(REAL_EPOCHS), real_faces),
     "no turned views": Variant(RECIPE.lasting(REAL_EPOCHS), real_faces),
-    "mild geometry": Variant(MILD),
+    "mild geometry": Variant(replace(RECIPE, turn=None, affine=AFFINE)),
     "one jaw line": Variant(RECIPE.for_scheme(IBUG_68), one_jaw),
     "the recipe": Variant(),
 }

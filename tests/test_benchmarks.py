@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from benchmarks import video
-from benchmarks.ablation import SimCCNet, simcc_loss
 from benchmarks.buckets import buckets, knows
 from benchmarks.compare import ROWS, Answer, main, measure, network, tree_input
 from benchmarks.filters import keypoints_of
@@ -138,18 +137,6 @@ def test_buckets_hold_the_faces_that_their_names_say():
     assert np.flatnonzero(masks["turned by 30 to 90 degrees"]).tolist() == [4, 5]
     assert np.flatnonzero(masks["most blurred quarter"]).tolist() == [0, 1]
     assert np.flatnonzero(masks["darkest quarter"]).tolist() == [6, 7]
-
-
-def test_the_simcc_loss_is_smallest_for_the_classes_of_the_true_points():
-    true = torch.rand(2, 68, 2) * 0.8 + 0.1
-    places = (torch.arange(256) + 0.5) / 256
-
-    def loss(points):
-        return simcc_loss(-((256 * (places - points[..., None])) ** 2) / (2 * 4.0**2), true)
-
-    assert loss(true) < 1e-6 < loss(true + 0.01) < loss(true + 0.05)
-    predicted = SimCCNet().eval()(torch.rand(2, 1, 128, 128))
-    assert predicted.shape == (2, 68, 2) and 0 < predicted.min() and predicted.max() < 1
 
 
 @pytest.mark.parametrize("camera", video.CAMERAS)
