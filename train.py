@@ -31,11 +31,12 @@ from data_sets.splits import Split, real_splits
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import TWO_JAWS, Scheme, read_scheme
 from recipes import RECIPES, Recipe
+from training import processes
 from training.checkpoints import delete_checkpoints, stage_checkpoints
 from training.device import keep_freed_memory
 from training.loop import evaluate, fit
-from training.processes import joined
 from training.weights import network_name, save_model, start_from
+from turned_heads.sources import make_views
 from turned_heads.two_jaws import with_turned_heads
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
@@ -128,9 +129,17 @@ class Job:
 
 
 def training_data(recipe: Recipe, split: Split) -> tuple[KeypointsDataset, ...]:
-    """What a recipe learns from: the faces of a split, and turned views of them if it predicts two jaw lines."""
-    two_jaws = recipe.expects.scheme == TWO_JAWS
-    return with_turned_heads(split, find_data().path) if two_jaws else split.faces(recipe)
+    """What a recipe learns from: the faces of a split, and turned views of them if it predicts two jaw lines.
+
+    Views that do not exist yet are made first.
+    """
+    if recipe.expects.scheme != TWO_JAWS:
+        return split.faces(recipe)
+    root = find_data().path
+    if processes.index() == 0:
+        make_views(root)
+    processes.wait()
+    return with_turned_heads(split, root)
 
 
 def course_job(recipe: Recipe) -> Job:
@@ -209,7 +218,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        with joined():
+        with processes.joined():
             main()
     except DataError as error:
         raise SystemExit(str(error)) from None

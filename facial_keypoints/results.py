@@ -57,6 +57,7 @@ def face_record(face: Face) -> dict:
         "pose": pose and {angle: _rounded(getattr(pose, angle), 1) for angle in ("yaw", "pitch", "roll")},
         "keypoints": _rounded(face.keypoints, 2),
         "confidence": None if sure is None else _rounded(sure, 3),
+        "jaw_3d": None if face.jaw_3d is None else _rounded(face.jaw_3d, 2),
     }
 
 

@@ -73,6 +73,7 @@ def test_json_holds_what_the_pipeline_found(run, pipeline):
     np.testing.assert_allclose(found["box"], face.box, atol=0.0051)
     np.testing.assert_allclose(found["keypoints"], face.keypoints, atol=0.0051)
     np.testing.assert_allclose(found["confidence"], face.confidence, atol=0.00051)
+    np.testing.assert_allclose(found["jaw_3d"], face.jaw_3d, atol=0.0051)
     assert found["pose"] == {angle: round(getattr(face.pose, angle), 1) for angle in ("yaw", "pitch", "roll")}
     assert found["score"] == 1.0
 

@@ -21,7 +21,7 @@ from training.loop import evaluate
 from training.losses import SpreadLoss
 from training.weights import save_model, start_from
 from transforms import FaceCrop, RandomAffine, RandomTurn, boxed_points
-from turned_heads import cache
+from turned_heads import cache, sources
 from turned_heads.contact_sheet import sheet
 from turned_heads.head import fit_head, fit_pose
 from turned_heads.layers import Layers, fill
@@ -245,6 +245,16 @@ def test_other_labels_make_another_cache(tmp_path, faces):
     moved.keypoints = faces.data.keypoints + 1
     paths = {cache.folder_of(tmp_path, f, 2, 0) for f in (faces, cache.Faces("drawn", moved, faces.groups))}
     assert len(paths) == 2
+
+
+def test_training_makes_the_views_that_are_missing(tmp_path, faces, monkeypatch):
+    monkeypatch.setattr(sources, "sources", lambda root, views: [(faces, views)])
+    (folder,) = sources.make_views(tmp_path, tmp_path / "build", views=1)
+    written = (folder / "part-000.npz").stat().st_mtime_ns
+    assert sources.make_views(tmp_path, tmp_path / "build", views=1) == [folder]
+    assert (folder / "part-000.npz").stat().st_mtime_ns == written
+    (views,) = sources.made_faces(tmp_path, tmp_path / "build", ["drawn"], views=1).values()
+    assert set(views.groups) <= set(faces.groups) and len(views)
 
 
 def test_faces_that_are_too_small_or_turned_too_far_are_skipped(tmp_path, faces, monkeypatch, drawn_face):

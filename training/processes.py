@@ -31,6 +31,12 @@ def index() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def wait() -> None:
+    """Wait until all processes have come this far."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 @contextlib.contextmanager
 def joined():
     """Join the other processes of this launch, if there are any; only the first prints from then on.

@@ -1,4 +1,4 @@
-"""Make the turned views for training and for validation.
+"""Make the turned views for training and for validation, as `python train.py` does when they are missing.
 
     python -m turned_heads                  into build/turned_heads/; resumes after Ctrl-C
     python -m turned_heads --views 5
@@ -7,33 +7,25 @@ Needs the course's frames and 300-W; takes a few minutes on one core.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import cv2
 
 from data_sets.find import find_data
 from facial_keypoints.images import DataError
-from turned_heads.cache import make
-from turned_heads.sources import BUILD, VIEWS, sources
+from turned_heads.sources import BUILD, VIEWS, make_views
 
 
 def main() -> None:
-    """Make all caches and show the progress."""
+    """Make all caches."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=VIEWS, help=f"of each photo of 300-W (default: {VIEWS})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=BUILD)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    start = time.perf_counter()
-
-    def progress(done, total):
-        print(f"\r{faces.name}: part {done} of {total}, {time.perf_counter() - start:.0f} s", end="", flush=True)
-
-    for faces, views in sources(find_data().path, args.views):
-        folder = make(args.output, faces, views, args.seed, progress)
-        print(f"\n{folder}")
+    for folder in make_views(find_data().path, args.output, args.views, args.seed):
+        print(folder)
 
 
 if __name__ == "__main__":

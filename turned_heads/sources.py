@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from data_load import FacialKeypointsDataset, person_split
 from data_sets.course import course_frames
 from data_sets.find import ROOT
 from data_sets.ibug_300w import load_ibug, split_photos
 from data_sets.splits import HELD_OUT
-from turned_heads.cache import Faces, MadeFaces, folder_of
+from turned_heads.cache import Faces, MadeFaces, folder_of, make
 
 BUILD = ROOT / "build" / "turned_heads"
 VIEWS = 3  # of each photo of 300-W; a video of the course, whose three frames look alike, gets one
@@ -39,6 +40,23 @@ def sources(root: Path, views: int = VIEWS) -> list[tuple[Faces, int]]:
         (Faces(STRANGERS, strangers, strangers.people), 1),
         (Faces(HELD_OUT_PHOTOS, held_out, held_out.photos), 1),
     ]
+
+
+def make_views(root: Path, build: Path = BUILD, views: int = VIEWS, seed: int = 0) -> list[Path]:
+    """Make the views of all parts of `sources` that do not exist yet, with a progress bar; returns their folders.
+
+    It resumes where it was interrupted, and takes four minutes on one core.
+    """
+    folders = []
+    for faces, count in sources(root, views):
+        with tqdm(desc=f"turned views, {faces.name}", unit="part", leave=False, delay=1) as bar:
+
+            def show(done, total, bar=bar):
+                bar.total = total
+                bar.update(done - bar.n)
+
+            folders.append(make(build, faces, count, seed, show))
+    return folders
 
 
 def made_faces(
