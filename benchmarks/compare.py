@@ -176,6 +176,7 @@ ROWS = {
     "accurate, no turned heads": partial(network, "accurate-frontal"),
     "fast": partial(network, "fast"),
     "accurate": partial(network, "accurate"),
+    "fast, second look": partial(second_look, "fast"),
     "accurate, second look": partial(second_look, "accurate"),
 }
 
