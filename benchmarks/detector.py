@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -24,9 +23,9 @@ from tqdm import tqdm
 
 import metrics
 from benchmarks.tables import RESULTS, merge_rows
-from data_sets.dlib_xml import read_dlib_xml
-from data_sets.find import find_data, find_folder
+from data_sets.find import find_data
 from data_sets.ibug_300w import load_ibug, split_photos
+from data_sets.pose_set import FOLDERS, load_pose_set
 from data_sets.splits import Split, check_not_learned, real_splits
 from detector_architectures.haar import HaarDetector
 from detector_architectures.yunet import YuNetDetector
@@ -83,14 +82,12 @@ def ibug_training() -> Iterator[Photo]:
 
 
 def turned(low: float, high: float) -> Iterator[Photo]:
-    """Faces of aflw2000_pose with a yaw in the given range of degrees."""
-    folder = find_folder("aflw2000_pose")
-    if folder is None:
-        raise DataError("the data folder has no aflw2000_pose/ with labels.xml")
-    yaw = {i.get("file"): abs(float(i.get("yaw"))) for i in ElementTree.parse(folder / "labels.xml").iter("image")}
-    for entry in read_dlib_xml(folder / "labels.xml"):
-        if low <= yaw[entry.file] < high:
-            yield read_image(folder / entry.file), tight_box(np.array(list(entry.points.values()), np.float32))
+    """Faces of the pose set with a yaw in the given range of degrees."""
+    faces = load_pose_set()
+    if faces is None:
+        raise DataError(f"the data folder has no {' or '.join(FOLDERS)}")
+    yaw = np.abs(faces.yaws)
+    return labelled(faces.subset(np.flatnonzero((low <= yaw) & (yaw < high))))
 
 
 def small(size: int) -> Iterator[Photo]:

@@ -25,7 +25,7 @@ from turned_heads.sources import BUILD, made_faces
 from turned_heads.two_jaws import with_turned_heads
 
 RECIPE = replace(RECIPES["fast"].first, epochs=4)
-# As many steps with other data: turned views are two fifths of an epoch, the course's frames a quarter.
+# As many steps with other data: turned views are nearly half of an epoch, the course's frames a quarter.
 REAL_EPOCHS, FRAMES_TWICE_EPOCHS = 7, 3
 
 
