@@ -22,9 +22,9 @@ def measured(labels: str = "centred") -> pd.DataFrame:
     return pd.read_csv(RESULTS / "comparison.csv").query("labels == @labels")
 
 
-def by_turn(row: pd.Series, points: str) -> str:
+def by_turn(row: pd.Series, points: str, digits: int = 1) -> str:
     """The errors of a row of pose.csv at 0-30 / 30-60 / 60-90 degrees."""
-    return " / ".join(f"{row[f'{points} {turn}']:.1f}" for turn in TURNS if pd.notna(row[f"{points} {turn}"]))
+    return " / ".join(f"{row[f'{points} {turn}']:.{digits}f}" for turn in TURNS if pd.notna(row[f"{points} {turn}"]))
 
 
 def turned_heads() -> dict[str, str]:
@@ -94,7 +94,7 @@ def mutation() -> pd.DataFrame:
 def turned_ablation() -> pd.DataFrame:
     """All points of each row of the ablation at 0-30 / 30-60 / 60-90 degrees of yaw: a column for each set."""
     table = pd.read_csv(RESULTS / "turned_ablation.csv")
-    table["cell"] = [by_turn(row, "all") for _, row in table.iterrows()]
+    table["cell"] = [by_turn(row, "all", 2) for _, row in table.iterrows()]
     wide = table.pivot(index="row", columns="set", values="cell")
     return wide.loc[table["row"].unique(), table["set"].unique()].reset_index()
 
@@ -167,6 +167,7 @@ TABLES = {
     "detector": whole("detector"),
     "ablation": whole("ablation"),
     "turned_ablation": turned_ablation,
+    "seeds": whole("seeds"),
     "label_shift": whole("label_shift"),
     "first_pixel": whole("first_pixel"),
     "first_pixel_trends": whole("first_pixel_trends"),
