@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from torch.utils.data import DataLoader
 
 import metrics
 from benchmarks.compare import trained
@@ -20,11 +19,10 @@ from benchmarks.tables import RESULTS, merge_rows
 from data_load import KeypointsDataset
 from data_sets.find import find_data
 from data_sets.splits import HeldOut, real_splits
-from facial_keypoints.network import mirror_averaged
 from facial_keypoints.pipeline import confidence
 from facial_keypoints.pose import head_pose
 from recipes import RECIPES, SMALL_CROP
-from training.export import TorchNetwork
+from training.loop import locate
 
 NETWORKS = ("accurate", "fast")
 YAW = (0, 15, 30, 90)  # degrees
@@ -59,16 +57,6 @@ def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return masks
 
 
-def answers(model, dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predicted and true points (N, K, 2) and the spread (N, K), in fractions of the crop size."""
-    network, located, true = TorchNetwork(model), [], []
-    for batch in DataLoader(dataset, 64):
-        located.append(mirror_averaged(network.locate, batch["image"].numpy(), network.expects))
-        true.append(batch["keypoints"].numpy())
-    located = np.concatenate(located)
-    return located[..., :2], np.concatenate(true), located[..., 2]
-
-
 def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
     """Calibration: Spearman's correlations of predicted and true errors, and accuracy by confidence."""
     relative = metrics.distances(predicted, true) / metrics.ruler_length(true)[:, None]
@@ -101,7 +89,8 @@ def main() -> None:
             masks = buckets(conditions(test))
             for name in NETWORKS:
                 crops = test.crops(test.exact_boxes(), RECIPES[name].transform)
-                predicted, true, spread = answers(trained(name, split), crops)
+                located, true = locate(trained(name, split), crops)
+                predicted, spread = located[..., :2], located[..., 2]
                 nme = 100 * metrics.nme(predicted, true)
                 sure.append({"network": name, "test": test_name} | knows(predicted, true, spread))
                 errors += [
