@@ -260,7 +260,7 @@ def test_the_file_is_fetched_once_and_then_read_from_the_cache(elsewhere, monkey
 def test_a_wrong_file_and_a_slow_server_are_refused(elsewhere, monkeypatch):
     with Server(CONTENT[::-1]) as server:
         monkeypatch.setattr(yunet, "URL", server.url)
-        with pytest.raises(NoNetworkFile, match="another file, by its SHA-256.*set KEYPOINTS_YUNET"):
+        with pytest.raises(NoNetworkFile, match="has the wrong SHA-256.*set KEYPOINTS_YUNET"):
             yunet.read_network()
     assert not elsewhere.exists()
     with Server(CONTENT, delay=0.2) as server, pytest.raises(OSError, match="not there after 0.3 seconds"):
