@@ -306,5 +306,5 @@ def test_a_download_that_does_not_end_is_stopped(monkeypatch):
             return bytes(count)
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Endless())
-    with pytest.raises(OSError, match="another file"):
+    with pytest.raises(OSError, match="wrong SHA-256"):
         yunet.fetch("https://example.com", seconds=60)
