@@ -104,7 +104,7 @@ def without_doubles(faces: list[Face]) -> list[Face]:
 def load_network(network: str | Path | Network, device: str = "cpu", threads: int | None = None) -> Network:
     """A shipped network by its name, the network of an ONNX file, or a network object unchanged.
 
-    The shipped ones run in 8 bits on a CPU, which is three times as fast, and in floats on a GPU.
+    The shipped ones run in 8 bits on a CPU, which is two to three times as fast, and in floats on a GPU.
     """
     if isinstance(network, str) and network in NETWORKS:
         return OnnxNetwork(shipped(f"{network}-int8.onnx" if device == "cpu" else f"{network}.onnx"), device, threads)

@@ -1,4 +1,4 @@
-"""Networks in 8-bit integers for the library: three times as fast on a CPU, from the same weights.
+"""Networks in 8-bit integers for the library: two to three times as fast on a CPU, from the same weights.
 
 python -m training.quantize                  # saved_models/accurate-int8.onnx and fast-int8.onnx
 python -m training.quantize mine.pt          # mine-int8.onnx beside it
