@@ -4,8 +4,8 @@
 
 The photos are IMM's (640 x 480, one face each), repeated under other names; the network is `fast`. Every run is a
 process of its own that starts Ray. The model is T = start + (pictures * each + chunks * overhead) / (workers *
-efficiency); its four numbers come from the runs marked as fitted, the others check it. Two
-processes without Ray show how much of the loss is due to the machine.
+efficiency); its four numbers come from the runs marked as fitted, the others check it. Two processes without Ray show
+how much of the loss is due to the machine.
 """
 
 import json

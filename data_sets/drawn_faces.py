@@ -165,10 +165,11 @@ def put_in_place(work: Path, root: Path, wanted: str) -> None:
             work.rename(root)
         except OSError:  # there is a folder already
             old = work.with_name(f"{work.name}-old")
-            with contextlib.suppress(OSError):  # another process has just moved it away
+            with contextlib.suppress(FileNotFoundError):  # another process has just moved it away
                 root.rename(old)
             if holds(old, wanted):  # another process had just put it there
-                old.rename(root)
+                with contextlib.suppress(OSError):
+                    old.rename(root)
             shutil.rmtree(old, ignore_errors=True)
 
 
