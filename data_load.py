@@ -19,7 +19,7 @@ from metrics import shifted
 
 
 def read_keypoints(csv_file: str | Path) -> tuple[list[str], np.ndarray, list[str] | None]:
-    """File names, keypoints (N, K, 2) and people of a CSV: a name, then x0, y0, x1, y1, ... in every row.
+    """File names, keypoints (N, K, 2) and people from a CSV file of rows: a name, then x0, y0, x1, y1, ...
 
     An optional column `person`, anywhere after the first, says who is in the picture; without it people are None.
     Raises DataError that names the file and, for a bad row, its number (counted from 1 below the header).
@@ -163,7 +163,7 @@ class FacialKeypointsDataset(KeypointsDataset):
     """The course's layout: a CSV file (see `read_keypoints`) and a folder of images.
 
     person: a function from file name to person, used if the CSV file has no column `person`; with None every picture
-    counts as another person. Raises DataError that names the CSV file and the row for a bad row or a missing,
+    counts as a different person. Raises DataError that names the CSV file and the row for a bad row or a missing,
     unreadable or truncated image.
     """
 
@@ -187,7 +187,7 @@ def person_split(people: np.ndarray, fraction: float = 0.2, seed: int = 0) -> tu
     """
     names = np.unique(people)
     if len(names) < 2:
-        raise DataError(f"{len(people)} pictures of one person ({names[0]}): to hold people out there must be two")
+        raise DataError(f"{len(people)} pictures of one person ({names[0]}): holding people out takes at least two")
     shuffled = np.random.default_rng(seed).permutation(names)
     held_out = np.isin(people, shuffled[: max(1, round(fraction * len(names)))])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -78,7 +78,7 @@ class PlainNet(nn.Module):
     """Padded convolutions with ReLU, the first `pools` followed by 2x2 pooling, then two fully connected layers.
 
     size: (h, w) of the input, which is shifted from [0, 1] to [-0.5, 0.5] first; channels: output channels of each
-    convolution; hidden: width between the fully connected layers.
+    convolution; hidden: outputs of the first fully connected layer.
     """
 
     def __init__(self, size, channels, kernel_size: int, pools: int, hidden: int, num_keypoints: int):
@@ -105,7 +105,7 @@ class PlainNet(nn.Module):
 
 
 class NoseNet(PlainNet):
-    """One point from 1x60x80: 3 convolutions (16, 32, 64 channels) with pooling; layers=4 adds one of 64 without."""
+    """One point from 1x60x80: 3 convolutions (16, 32, 64 channels), pooled; layers=4 adds one of 64, not pooled."""
 
     def __init__(self, layers: int = 3, kernel_size: int = 3):
         super().__init__((60, 80), (16, 32, 64, 64)[:layers], kernel_size, pools=3, hidden=128, num_keypoints=1)
@@ -218,7 +218,7 @@ class AccurateNet(SureNet):
 
 
 class FastNet(SureNet):
-    """The smaller one, about a millisecond a face on one core: broad maps, a single pass, no mirror image."""
+    """The smaller one, one to three milliseconds a face on one core: broad maps, a single pass, no mirror image."""
 
     breadth = 3
 

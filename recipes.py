@@ -41,7 +41,7 @@ def face_input(expects: Expects, affine: RandomAffine | None = None, *augmentati
 
 def frame_input(expects: Expects, crop: type = CenterCrop, *augmentations) -> Compose:
     """The same for a network of whole frames; crop: CenterCrop or RandomCrop."""
-    longer = round(expects.size * 250 / 224)  # as the coursework has it
+    longer = round(expects.size * 250 / 224)  # as in the coursework
     return Compose([Rescale(longer), crop(expects.size), *augmentations, *_end(expects)])
 
 
@@ -67,11 +67,11 @@ AFFINE = RandomAffine(rotation=10, scale=0.08, shift=0.05)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train: a network, what it sees, and the numbers of `fit`.
+    """One way to train: a network, its input and the settings of `fit`.
 
-    expects: what the network sees and answers, the scheme of points included; affine, augmentations: of face crops
-    and of whole frames in training; turn: of face crops, see transforms.FaceCrop; first: a recipe that comes before,
-    this one goes on with its network.
+    expects: the format of the network's input and output, the landmark scheme included; affine: of face crops in
+    training; augmentations: of face crops or whole frames in training; turn: of face crops, see transforms.FaceCrop;
+    first: the recipe of an earlier stage, whose network this one trains further.
     """
 
     network: type[nn.Module]
@@ -86,7 +86,7 @@ class Recipe:
     affine: RandomAffine | None = None
     augmentations: tuple = ()
     turn: RandomTurn | None = None
-    ships: bool = False  # trained on 300-W too, without validation, in half precision
+    ships: bool = False  # trained on 300-W too, without validation, saved in half precision
     first: "Recipe | None" = None
 
     def __str__(self):
@@ -132,11 +132,11 @@ class Recipe:
         return replace(self, epochs=epochs - before, first=self.first.lasting(before) if before else None)
 
     def enough_epochs(self, pictures: int, steps: int) -> int:
-        """The recipe's epochs, or more where so few pictures would make less than `steps` of the optimiser."""
+        """The recipe's epochs, or more if they would be fewer than `steps` optimiser steps for so few pictures."""
         return max(self.total_epochs, math.ceil(steps / math.ceil(pictures / self.batch_size)))
 
     def fine_tuning(self) -> "Recipe":
-        """To go on from trained weights: the last stage alone, augmented as the first, at a third of the rate."""
+        """The recipe for fine-tuning: the last stage alone, augmented like the first, at a third of the rate."""
         first = self.stages[0]
         return replace(self, first=None, affine=first.affine, augmentations=first.augmentations, lr=self.lr / 3)
 
@@ -154,7 +154,7 @@ class Recipe:
 
 
 # The networks that ship, in two stages: small crops first, then larger ones. results/log.md gives the reasons,
-# benchmarks/ablation.py the effect of each choice. FRONTAL is for the faces of the data as they are.
+# benchmarks/ablation.py the effect of each choice. FRONTAL uses the faces of the data without turned views.
 FRONTAL = Recipe(
     network=AccurateNet,
     he_start=False,
@@ -174,7 +174,7 @@ TWO_JAWS_OF_128, TWO_JAWS_OF_160 = (replace(expects, scheme=TWO_JAWS) for expect
 
 
 def frontal(network: type[nn.Module]) -> Recipe:
-    """FRONTAL, then larger crops in which the faces are nearly as they come."""
+    """FRONTAL, then larger crops with only mild geometric augmentation."""
     expects = replace(PARTS_OF_160, mirror_shift=network.mirror_shift)
     start, milder = replace(FRONTAL, network=network), RandomAffine(rotation=8, scale=0.06, shift=0.03)
     return replace(start, expects=expects, affine=milder, augmentations=(), epochs=20, first=start)
@@ -183,7 +183,7 @@ def frontal(network: type[nn.Module]) -> Recipe:
 def shipped(network: type[nn.Module]) -> Recipe:
     """FRONTAL with turned heads: synthetic views beside the real ones, two jaw lines, tilts up to 45 degrees.
 
-    The second stage is milder in colours, but not in geometry, so that tilted and turned heads stay known.
+    The second stage augments colours less, but tilts as much, so that tilted and turned heads are not forgotten.
     """
     start = replace(
         FRONTAL,

@@ -23,7 +23,7 @@ from training.device import best_device, has_fast_bfloat16, keep_freed_memory
 
 
 class Length(Enum):
-    """How long the notebooks train; the values are the lines that say so."""
+    """How long the notebooks train; the values describe it in the first cell's output."""
 
     FULL = "in full"
     SHORT = "short trainings, since on drawn faces no number means anything (FULL=1 trains in full)"
@@ -41,7 +41,7 @@ class Session:
 
     @property
     def quick(self) -> bool:
-        """Whether a few samples have to do."""
+        """Whether to use only a few samples."""
         return self.length is Length.QUICK
 
     def epochs(self, full: int, short: int = 2) -> int:
@@ -50,7 +50,7 @@ class Session:
 
 
 def run_length(kind: Kind) -> Length:
-    """QUICK=1 and FULL=1 ask for a length; otherwise drawn faces are trained on for a short time only."""
+    """The length that QUICK=1 or FULL=1 asks for; otherwise short on drawn faces, full on real ones."""
     if os.environ.get("QUICK") == "1":
         return Length.QUICK
     drawn = kind is Kind.DRAWN and os.environ.get("FULL") != "1"

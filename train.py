@@ -10,7 +10,7 @@ python train.py fast --data FOLDER --scheme mine.toml --start saved_models/fast.
 FOLDER holds pictures and keypoints.csv: a header row, then in every row a file name and x0, y0, x1, y1, ... in
 pixels; an optional column "person" says who is in the picture. The course's layout and IMM's .asf files work too.
 A fifth of the people (of the pictures, if there is no column "person") is held out for validation.
-mine.toml describes the points, see facial_keypoints/schemes.py. Without it, 68 points are taken for those of 300-W;
+mine.toml describes the points, see facial_keypoints/schemes.py. Without it, 68 points count as those of 300-W;
 any other number is trained without mirror images, with errors in percent of the box size. --start fine-tunes weights.
 """
 
@@ -41,7 +41,7 @@ from turned_heads.two_jaws import with_turned_heads
 
 SAVED_MODELS = Path(__file__).resolve().parent / "saved_models"
 
-# The least number of optimiser steps on one's own data: from scratch, and when fine-tuning.
+# The minimum number of optimiser steps on one's own data: from scratch, and when fine-tuning.
 STEPS, STEPS_FROM_START = 3000, 1000
 
 
@@ -67,7 +67,7 @@ def run_recipe(
     parts = training if isinstance(training, tuple) else (training,)
     paths = stage_checkpoints(recipe, checkpoint) if checkpoint else [None] * len(recipe.stages)
     if checkpoint and not paths[0].is_file():
-        delete_checkpoints(recipe, checkpoint)  # without the first, that of the second stage is from another run
+        delete_checkpoints(recipe, checkpoint)  # without the first stage's, the second's is from another run
     for stage, path in zip(recipe.stages, paths, strict=True):
         transform = stage.training_transform
         data = ConcatDataset([part.with_transform(transform) for part in parts])
@@ -92,7 +92,7 @@ def train_and_save(
     """`run_recipe`, then save the weights to `path`; returns None after Ctrl-C.
 
     Checkpoints lie beside `path` and are deleted once the weights are written, so a weights file is always
-    finished. Raises DataError, before training, for a network that load_model would not know.
+    complete. Raises DataError, before training, for a network that load_model could not load.
     """
     network_name(recipe.network())
     model, history = run_recipe(recipe, training, validation, seed, checkpoint=path, start=start, progress=True)
@@ -129,7 +129,7 @@ class Job:
 
 
 def training_data(recipe: Recipe, split: Split) -> tuple[KeypointsDataset, ...]:
-    """What a recipe learns from: the faces of a split, and turned views of them if it predicts two jaw lines.
+    """The training data of a recipe: the faces of a split, and turned views of them if it predicts two jaw lines.
 
     Views that do not exist yet are made first.
     """
@@ -156,7 +156,7 @@ def course_job(recipe: Recipe) -> Job:
 
 
 def own_job(recipe: Recipe, folder: Path, scheme: Scheme | None, start: bool, epochs: int | None) -> Job:
-    """A recipe on one's own data, with its scheme; by default as many epochs as its number of pictures needs."""
+    """A recipe on one's own data, with its scheme; by default the epochs follow from the number of pictures."""
     training, validation, test = own_data(folder, scheme, whole_frames=recipe.expects.margin is None)
     print(f"data: {folder}, {training.scheme.name}: {len(training)} faces to learn from, {len(validation)} held out")
     recipe = replace(recipe.fine_tuning() if start else recipe, ships=False).for_scheme(training.scheme)

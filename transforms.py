@@ -97,7 +97,7 @@ class Normalize:
 
 
 class NormalizeColor(Normalize):
-    """The same for the keypoints; the image stays RGB uint8."""
+    """Like Normalize for the keypoints; the image stays RGB uint8."""
 
     def __call__(self, sample):
         return sample | {"keypoints": (sample["keypoints"] - self.mean) / self.std}
@@ -132,10 +132,10 @@ def warp_sample(sample: dict, matrix: np.ndarray, size: tuple) -> dict:
 class RandomAffine:
     """Random rotation, scale, shift and mirror image, in one warp.
 
-    rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a part of the picture's
-    size; mirror: probability; scheme: of the points, without a mirror table there are no mirror images. Draws beyond
-    two sigma are cut off, so that hardly any point leaves the crop. Raises DataError for points of another scheme,
-    unless mirror is 0.
+    rotation: sigma in degrees; scale: sigma of its logarithm; shift: sigma per axis as a fraction of the picture's
+    size; mirror: probability; scheme: of the points, without a mirror table nothing is mirrored. Draws are clipped at
+    two sigma, so that hardly any point leaves the crop. Raises DataError for points of another scheme, unless mirror
+    is 0.
     """
 
     rotation: float = 8.0
@@ -168,7 +168,7 @@ class RandomAffine:
 
 
 def boxed_points(keypoints: np.ndarray) -> np.ndarray:  # (68 or K, 2)
-    """The keypoints that define a face's box: of two jaw lines the visible one, or the head's where it is unknown."""
+    """The keypoints that define a face's box: of two jaw lines the visible one, or the head's if that is unknown."""
     if len(keypoints) != TWO_JAWS.num_points:
         return keypoints
     return np.where(np.isnan(keypoints[:68]), with_jaw_3d(keypoints), keypoints[:68])
@@ -176,7 +176,7 @@ def boxed_points(keypoints: np.ndarray) -> np.ndarray:  # (68 or K, 2)
 
 @dataclass(frozen=True)
 class RandomTurn:
-    """A random angle in the picture's plane: any up to `steep` degrees with probability `often`, else N(0, mild)."""
+    """A random in-plane angle: uniform within `steep` degrees with probability `often`, else N(0, mild)."""
 
     steep: float = 45.0
     often: float = 0.7
@@ -192,7 +192,7 @@ class FaceCrop:
 
     The box is sample['box'] or else the tight box of the keypoints; see geometry.crop_matrix for the margin.
     `affine` (a RandomAffine) is multiplied into the same matrix. `turn` (a RandomTurn) comes first: the box is then
-    that of the turned keypoints, as a detector would have it, and sample['box'] is of no use.
+    that of the turned keypoints, as a detector would find it, and sample['box'] is ignored.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class FaceCrop:
         self.size, self.margin, self.affine, self.turn = size, margin, affine, turn
 
     def crop(self, sample) -> np.ndarray:  # (2, 3)
-        """From the picture to the crop, before `affine`."""
+        """The matrix from the picture to the crop, before `affine`."""
         points = boxed_points(sample["keypoints"])
         if self.turn:
             turn = similarity_matrix(self.turn.draw(), 1, (0, 0), (1, 1))
@@ -214,7 +214,7 @@ class FaceCrop:
         return crop_matrix(sample["box"] if "box" in sample else tight_box(points), self.size, self.margin)
 
     def place(self, sample) -> tuple[np.ndarray, np.ndarray]:  # (2, 3), (K, 2)
-        """From the picture to the crop, and the keypoints there; random like the crop, needs no image."""
+        """The matrix from the picture to the crop, and the keypoints there; random like the crop, needs no image."""
         matrix = self.crop(sample)
         if self.affine:
             return self.affine.place(sample["keypoints"], matrix, (self.size, self.size))
@@ -281,7 +281,7 @@ class RandomNoise:
 
 
 class RandomOcclusion:
-    """With probability p a rectangle of random gray hides up to `area` of the picture; the points stay."""
+    """With probability p a rectangle of random gray hides up to `area` of the picture; the keypoints stay."""
 
     def __init__(self, p=0.2, area=0.15):
         self.p, self.area = p, area

@@ -96,8 +96,8 @@ def show_samples(samples: dict, width: float = 10.0) -> Figure:
 def show_landmark_map(image: np.ndarray, keypoints: np.ndarray, scheme: Scheme = IBUG_68) -> Figure:
     """A face with its points joined along the scheme's contours and numbered from 0.
 
-    Numbers are placed outside their contour, those of the corners of an inner one (the inner lips) inside. Points that
-    are on no contour are shown as well.
+    Numbers are placed outside their contour, except for the corners of an inner one (the inner lips). Points on no
+    contour are shown as well.
     """
     scheme.check(keypoints)
     contours = {name: list(points) for name, points in scheme.contours.items()}

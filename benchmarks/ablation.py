@@ -3,9 +3,9 @@
     python -m benchmarks.ablation                         writes results/ablation.csv; a quarter of an hour
     python -m benchmarks.ablation --rows "the recipe"     this row only; other rows of the file are kept
 
-Each row is the first stage of `fast-frontal` with one change, in four epochs: benchmarks/turned_ablation.py asks what
-turned heads need. The protocol's test data is not used: a fifth of its training people and of its training photos is
-held out once more for validation.
+Each row is the first stage of `fast-frontal` with one change, trained for four epochs; benchmarks/turned_ablation.py
+measures what turned heads need. The protocol's test data is not used: another fifth of its training people and of its
+training photos is held out for validation.
 """
 
 import argparse
@@ -36,8 +36,8 @@ RECIPE = replace(frontal(FastNet).first, epochs=4)
 class Variant:
     """One row: a recipe, its training data, and how its network is used.
 
-    data: (frames, faces) -> training data; use: applied to the trained network; course, photos: use the published
-    labels of the course, of 300-W, for training and measuring.
+    data: (frames, faces) -> training data; use: applied to the trained network; course, photos: whether training and
+    measuring use the labels of the course, or of 300-W, as published.
     """
 
     recipe: Recipe = RECIPE
@@ -82,7 +82,7 @@ VARIANTS = {
 
 
 def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
-    """The trained network of one row; `done` caches networks, since rows share trainings."""
+    """The trained network of one row; `done` caches networks, since some rows share a training run."""
     key = variant.trains()
     if key not in done:
         done[key], _ = run_recipe(variant.recipe, variant.data(*faces), seed=variant.seed, progress=True)
@@ -90,8 +90,8 @@ def train(variant: Variant, faces: tuple, done: dict) -> nn.Module:
 
 
 def measure(model: nn.Module, variant: Variant, tests: dict[str, HeldOut]) -> dict[str, float]:
-    """NME on both validation sets, in exact and in jittered boxes; networks of whole frames only on people, since
-    the photos of 300-W are not such frames.
+    """NME on both validation sets, in exact and in jittered boxes; networks of whole frames only on
+    people, since the photos of 300-W are not such frames.
     """
     row = {"parameters": count_parameters(model)}
     if variant.recipe.expects.margin is None:

@@ -57,12 +57,12 @@ def buckets(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return masks
 
 
-def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
-    """Calibration: Spearman's correlations of predicted and true errors, and accuracy by confidence."""
+def calibration(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str, float]:
+    """Spearman's correlations of predicted and true errors, and accuracy by confidence."""
     relative = metrics.distances(predicted, true) / metrics.ruler_length(true)[:, None]
     expected = spread / metrics.ruler_length(predicted)[:, None]  # relative to the predicted eye distance
     box = 1 / 1.5  # the box's longer side, as a fraction of the crop
-    sure = confidence(spread / box)
+    confident = confidence(spread / box)
     right = metrics.distances(predicted, true) < 0.05 * box
     return {
         "rank correlation, faces": spearmanr(expected.mean(axis=1), relative.mean(axis=1)).statistic,
@@ -70,10 +70,10 @@ def knows(predicted: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[s
         "rank correlation within a face, mean": np.mean(
             [spearmanr(s, r).statistic for s, r in zip(spread, relative, strict=True)]
         ),
-        "right, confidence under 50 %": right[sure < 0.5].mean(),
-        "right, confidence 50 to 90 %": right[(sure >= 0.5) & (sure < 0.9)].mean(),
-        "right, confidence 90 % and over": right[sure >= 0.9].mean(),
-        "mean confidence": float(sure.mean()),
+        "right, confidence under 50 %": right[confident < 0.5].mean(),
+        "right, confidence 50 to 90 %": right[(confident >= 0.5) & (confident < 0.9)].mean(),
+        "right, confidence 90 % and over": right[confident >= 0.9].mean(),
+        "mean confidence": float(confident.mean()),
         "right": right.mean(),
     }
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", nargs="+", choices=("all", "unseen"), default=["all", "unseen"])
     args = parser.parse_args()
-    errors, sure = [], []
+    errors, calibrations = [], []
     for split in (split for split in real_splits(find_data()) if split.name in args.splits):
         for test_name, test in split.tests.items():
             masks = buckets(conditions(test))
@@ -92,7 +92,7 @@ def main() -> None:
                 located, true = locate(trained(name, split), crops)
                 predicted, spread = located[..., :2], located[..., 2]
                 nme = 100 * metrics.nme(predicted, true)
-                sure.append({"network": name, "test": test_name} | knows(predicted, true, spread))
+                calibrations.append({"network": name, "test": test_name} | calibration(predicted, true, spread))
                 errors += [
                     {
                         "network": name,
@@ -104,8 +104,8 @@ def main() -> None:
                     for bucket, mask in masks.items()
                 ]
     merge_rows(pd.DataFrame(errors).round(3), RESULTS / "buckets.csv", ["network", "test", "bucket"])
-    merge_rows(pd.DataFrame(sure).round(3), RESULTS / "confidence.csv", ["network", "test"])
-    print(pd.DataFrame(errors).to_string(), pd.DataFrame(sure).to_string(), sep="\n")
+    merge_rows(pd.DataFrame(calibrations).round(3), RESULTS / "confidence.csv", ["network", "test"])
+    print(pd.DataFrame(errors).to_string(), pd.DataFrame(calibrations).to_string(), sep="\n")
 
 
 if __name__ == "__main__":

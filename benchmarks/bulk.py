@@ -1,11 +1,11 @@
-"""How `facial-keypoints-bulk` grows with workers and pictures, and what 100 million pictures would cost.
+"""How `facial-keypoints-bulk` scales with workers and pictures, and what 100 million pictures would cost.
 
     python -m benchmarks.bulk        writes results/bulk.csv and bulk_forecast.csv; ten minutes on two idle cores
 
 The photos are IMM's (640 x 480, one face each), repeated under other names; the network is `fast`. Every run is a
 process of its own that starts Ray. The model is T = start + (pictures * each + chunks * overhead) / (workers *
-efficiency); its four numbers come from the runs marked as fitted, the others check it. Two processes without Ray show
-how much of the loss is due to the machine.
+efficiency); its four parameters come from the runs marked as fitted, the others check it. Two processes without Ray
+show how much of the loss is due to the machine.
 """
 
 import json
@@ -47,7 +47,7 @@ for path in sys.argv[1:]:
     pipeline(path)
 print(len(sys.argv[1:]) / (time.perf_counter() - start))
 """
-# Workers, pictures, pictures of a chunk, and what the model takes from the run.
+# Workers, pictures, pictures per chunk, and the parameter of the model that is fitted to the run.
 RUNS = [
     (1, 10, 100, "start of one"),
     (2, 10, 100, "start"),
@@ -58,7 +58,7 @@ RUNS = [
     (2, 10000, 100, ""),
 ]
 MANY, CHUNK = 100_000_000, 1000
-MACHINES = [(1, 16), (10, 16), (100, 16), (100, 64)]  # and the cores of each
+MACHINES = [(1, 16), (10, 16), (100, 16), (100, 64)]  # their number, and the cores of each
 
 
 def peak_memory(process: subprocess.Popen) -> dict[str, float]:
@@ -108,7 +108,7 @@ def measure(workers: int, pictures: int, chunk: int, photos: list[Path]) -> dict
 
 
 def bare_speed(processes: int, photos: list[Path]) -> float:
-    """Pictures a second of each of several processes that run at once without Ray."""
+    """The mean pictures a second of one process when several run at once without Ray."""
     command = [sys.executable, "-c", BARE, *map(str, photos)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(processes)]
@@ -121,7 +121,7 @@ def bare_speed(processes: int, photos: list[Path]) -> float:
 
 @dataclass(frozen=True)
 class Model:
-    """Its four numbers: seconds to start, per picture and per chunk with one worker, and the efficiency of several."""
+    """Four parameters: seconds to start, per picture and per chunk with one worker, and the efficiency of several."""
 
     start: float
     each: float
@@ -130,7 +130,7 @@ class Model:
 
     @classmethod
     def of(cls, rows: dict[str, dict]) -> "Model":
-        """Fit the numbers to runs, named by the number that each determines: one at a time, until they converge."""
+        """Fit one parameter at a time, until they converge; rows: the runs by the parameter that each determines."""
         names = ("start of one", "start", "each picture", "efficiency", "overhead")
         few_of_one, few, one, two, small = (rows[name]["seconds"] for name in names)
         few_pictures, pictures = rows["start"]["pictures"], rows["each picture"]["pictures"]
@@ -144,7 +144,7 @@ class Model:
         return cls(start, each, overhead, speedup / 2)
 
     def seconds(self, pictures: int, workers: int, chunk: int) -> float:
-        """The wall-clock time; one worker has efficiency 1, and never more workers are busy than there are chunks."""
+        """The wall-clock time; one worker has efficiency 1, and no more workers are busy than there are chunks."""
         chunks = math.ceil(pictures / chunk)
         busy = min(workers, chunks)
         work = pictures * self.each + chunks * self.overhead

@@ -1,4 +1,4 @@
-"""Every row of the README's table: train what is not trained yet, measure by the protocol, write to results/.
+"""Every row of the comparison in results/: train what is not trained yet, measure by the protocol, write the table.
 
     python -m benchmarks.compare                       everything; a day on two cores, can be interrupted and resumed
     python -m benchmarks.compare --rows fast accurate  these rows; trained networks are only measured
@@ -129,7 +129,7 @@ def tree_input(sample: dict, size: int = 400) -> tuple[np.ndarray, list[int], np
 
 def train_trees(split: Split, path: Path) -> None:
     """Train dlib's regression trees on this split in exact boxes: dlib's defaults, but an oversampling of five."""
-    import dlib  # of benchmarks/requirements.txt; only this row needs it
+    import dlib  # from benchmarks/requirements.txt; only this row needs it
 
     options = dlib.shape_predictor_training_options()
     options.oversampling_amount = 5

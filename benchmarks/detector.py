@@ -1,11 +1,12 @@
 """Misses and false positives of each detector by head turn, face size and tilt, with and without the veto of
-the network, which leaves out faces whose confidence is low and turns photos in which nobody was found.
+the network, which drops faces with low confidence and rotates photos in which nobody was found.
 
     python -m benchmarks.detector                    writes results/detector.csv
     python -m benchmarks.detector --photos 300-W     these photos only; other rows are kept
 
-The network is the shipped `accurate`. Every photo has one labelled face; some of its other faces count as other boxes.
-Times are processor times per photo on one core, without reading the file.
+The network is the shipped `accurate`. Every photo has one labelled face, so some "other boxes" are real faces without
+labels. Times are processor times per photo on one core, without reading the file.
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 import argparse
@@ -38,7 +39,7 @@ TURNS = {"0 to 30": (0, 30), "30 to 60": (30, 60), "60 and more": (60, 181)}  # 
 SIZES = (16, 24, 32, 64, 128)  # pixels, the longer side of the face's box
 TILTS = (15, 30, 45, 60, 90, 180)  # degrees
 LARGE = (1920, 1440)
-PEOPLE = ("astronaut", "camera", "coins")  # and faces on coins, among scikit-image's pictures
+PEOPLE = ("astronaut", "camera", "coins")  # scikit-image's pictures that show people, or faces on coins
 
 Photo = tuple[np.ndarray, np.ndarray | None]  # an image and the tight box of its face
 
@@ -57,7 +58,7 @@ def labelled(faces) -> Iterator[Photo]:
 
 
 def held_out(name: str, every: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and keypoints of a test of that split."""
+    """Images and keypoints of a test of `everyone`."""
     for part in everyone().tests[name].parts:
         for i in range(0, len(part), every):
             yield part[i]["image"], part[i]["keypoints"]
@@ -143,7 +144,7 @@ PHOTOS: dict[str, Callable[[], Iterator[Photo]]] = {
 
 
 def count(photos: list[Photo], find: Callable) -> dict[str, float]:
-    """Faces missed, other boxes and milliseconds a photo of `find`: image -> boxes (N, 4)."""
+    """Faces missed, other boxes and milliseconds a photo; find: image -> boxes (N, 4)."""
     missed, others, seconds = 0, 0, 0.0
     for image, box in photos:
         start = time.process_time()
@@ -179,5 +180,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if os.environ.get("OMP_NUM_THREADS") != "1":
-        print("OMP_NUM_THREADS=1 is not set: times may be of several cores")
+        print("OMP_NUM_THREADS=1 is not set: times may add up those of several cores")
     main()

@@ -1,9 +1,9 @@
-"""How much filters tremble when keypoints are noisy, and how long they take.
+"""How much filters sway when keypoints are noisy, and how long they take.
 
     python -m benchmarks.filters        writes results/filters.csv; seconds
 
-The keypoints of the mean head, turned, get independent noise of 1 % of the eye distance. The table has the standard
-deviation of the filter's places, relative to that of the keypoints: below 1 it trembles less than they do.
+The keypoints of the mean head, turned, get independent noise of 1 % of the eye distance. The sway is the standard
+deviation of the filter's points, relative to that of the keypoints: below 1 it moves less than they do.
 """
 
 import time
@@ -19,7 +19,7 @@ from facial_keypoints.pose import DISTANCE, head_pose
 from facial_keypoints.wearables import wearable
 
 YAWS = (0, 30, 60)
-EYES, NOISE, TIMES = 100.0, 1.0, 200  # pixels between the outer eye corners, of noise; how often
+EYES, NOISE, TIMES = 100.0, 1.0, 200  # pixels between the outer eye corners; of noise; repetitions
 MIDDLE = (320, 240)
 
 
@@ -37,14 +37,14 @@ def places(name: str, keypoints: np.ndarray) -> np.ndarray:  # (P, 2)
 
 
 def sway(name: str, yaw: float) -> float:
-    """The standard deviation of the places of a filter, relative to that of the keypoints."""
+    """The standard deviation of a filter's points, relative to that of the keypoints."""
     rng = np.random.default_rng(0)
     noisy = [keypoints_of(yaw) + NOISE * rng.standard_normal((68, 2)) for _ in range(TIMES)]
     return float(np.sqrt(np.var([places(name, keypoints) for keypoints in noisy], axis=0).mean()) / NOISE)
 
 
 def milliseconds(name: str) -> float:
-    """Of one face in a picture of 640x480, the best of five."""
+    """CPU milliseconds for one face in a picture of 640x480, the best of five."""
     image, times = np.full((480, 640, 3), 128, np.uint8), []
     for _ in range(5):
         start = time.process_time()

@@ -2,10 +2,11 @@
 
     python -m benchmarks.head_pose        writes results/head_pose.csv; two minutes
 
-Sets: the pose set (AFLW2000-3D), which has the size of the yaw but not its side; views of held-out 300-W photos
+Sets: the pose set (AFLW2000-3D), which has the yaw without its sign; views of held-out 300-W photos
 (turned_heads/), turned from the pose that was fitted to the photo; drawn heads, which are flatter than people; IMM's
 neutral photos, level on average by the choice of `face_3d.LEVEL`. Missing sets are left out. Points: the true ones,
 and those of the shipped networks in exact boxes.
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 from collections.abc import Iterable, Iterator
@@ -57,7 +58,7 @@ def drawn_heads(count: int = DRAWN) -> Iterator[Head]:
 
 
 def turned_photos() -> Iterator[Head]:
-    """Held-out photos, turned, if they have been made."""
+    """Turned views of held-out photos, if they have been made."""
     try:
         views = made_faces(find_data().path, BUILD, [HELD_OUT_PHOTOS])[HELD_OUT_PHOTOS]
     except DataError:
@@ -73,7 +74,7 @@ def pose_set_heads() -> Iterator[Head]:
     faces = load_pose_set()
     for sample, yaw in zip(faces, faces.yaws, strict=True) if faces else ():
         keypoints = sample["keypoints"]
-        yield Head(sample["image"], keypoints, tight_box(keypoints), (float(yaw), np.nan, np.nan))
+        yield Head(sample["image"], keypoints, tight_box(keypoints), (abs(float(yaw)), np.nan, np.nan))
 
 
 def neutral_heads() -> Iterator[Head]:
@@ -95,7 +96,7 @@ def angles(turn: np.ndarray) -> tuple[float, float, float]:
 
 
 def rows(name: str, heads: list[Head], pipelines: dict) -> Iterator[dict]:
-    """The table's rows of a set: for every kind of points, all heads, then by their turn."""
+    """The table's rows for a set: for every kind of points, all heads, then the bands of yaw."""
     known = np.array([head.angles for head in heads])
     points = {} if heads[0].keypoints is None else {"true": [head.keypoints for head in heads]}
     for network, pipeline in pipelines.items():
@@ -112,7 +113,7 @@ def rows(name: str, heads: list[Head], pipelines: dict) -> Iterator[dict]:
 
 
 def summary(found: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    """Median errors of angles (N, 3) in degrees, how many yaws are off by more than 10, and the median pitch."""
+    """Median errors of angles (N, 3) in degrees, and the percentage of yaws that are off by more than 10."""
     off = np.abs(found - known)
     with_truth = {
         f"{angle} error": np.median(off[:, column])

@@ -3,7 +3,7 @@
     python -m benchmarks.int8        writes results/int8.csv; some minutes on one core
 
 NME in percent in exact boxes, mirror averaging included for `accurate`, by the protocol of benchmarks/compare.py; on
-turned heads, the pose set, in percent of sqrt(w h) and with the jaw of the head.
+turned heads (the pose set) in percent of sqrt(w h) and with the jaw of the head.
 """
 
 import numpy as np
@@ -28,12 +28,12 @@ def crops_of(test: HeldOut, network: OnnxNetwork) -> tuple[np.ndarray, np.ndarra
 
 
 def nme(points: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Of answers (N, K, 3), in fractions of the eye distance (N,)."""
+    """The NME (N,) of predictions (N, K, 3), as a fraction of the inter-ocular distance."""
     return metrics.nme(points[:, : true.shape[1], :2], true)
 
 
 def nme_3d(points: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Of answers (N, 85, 3) with the jaw of the head, in fractions of sqrt(w h) (N,)."""
+    """The NME (N,) of predictions (N, 85, 3) with the jaw of the head, as a fraction of sqrt(w h)."""
     return metrics.distances(with_jaw_3d(points)[..., :2], true).mean(axis=1) / metrics.face_size(true)
 
 

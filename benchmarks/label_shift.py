@@ -4,7 +4,8 @@
 
 Networks are trained on hand-labelled faces of 300-W alone, labels as published, each without a quarter of the photos.
 Half of their training faces are mirrored, and predictions are averaged with those for the mirror image, so they have
-no left-right bias. A vertical offset they learn from the labels.
+no left-right bias. A vertical offset, however, is learned from the labels.
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 
 results/first_pixel.csv: the mean of label minus prediction on the photos that each network was not trained on, in
 pixels of the picture and in percent of the face size, by part of the face, by source, and for cut-outs that were
@@ -44,7 +45,7 @@ FOLDS, EPOCHS = 4, 12
 LONGEST_SIDE = 384  # pixels, of scaled cut-outs
 TURNED = RandomAffine(rotation=25, scale=0.08, shift=0.05)  # strong enough to hide the photo's own tilt
 RECIPE = replace(frontal(FastNet).first, epochs=EPOCHS, affine=TURNED)
-PITCHES = np.linspace(0.02, 0.045, 501)  # of the face's size
+PITCHES = np.linspace(0.02, 0.045, 501)  # as fractions of the face size
 
 
 def folds(photos: np.ndarray) -> np.ndarray:  # (N,) int

@@ -3,9 +3,9 @@
     python -m benchmarks.open_closed        writes results/open_closed.csv; a minute or two
 
 For drawn faces the truth is how they were drawn: lids shut or open as usual, lips together or apart. For 300-W's
-held-out photos it comes from the labels: the edges of the lids or of the lips in one place, or well apart. Half-closed
+held-out photos it comes from the labels: the edges of the lids or of the lips touch, or are well apart. Half-closed
 eyes and slightly parted lips are in neither class. Points: the true ones (drawn faces), and those of the shipped
-networks in exact boxes.
+networks in exact boxes. 300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 from collections.abc import Iterator
@@ -26,14 +26,14 @@ from facial_keypoints.images import DataError
 from facial_keypoints.mouth import MOUTH_OPEN_ABOVE, mouth_openness
 
 DRAWN, SIDE = 120, 192
-SHUT_LIDS, OPEN_LIDS, APART = 0.1, 0.9, 0.2  # of a drawn face's lids and lips
-SHUT_EYE, OPEN_EYE, SHUT_MOUTH, OPEN_MOUTH = 0.05, 0.2, 0.01, 0.1  # of the ratios of labels
+SHUT_LIDS, OPEN_LIDS, APART = 0.1, 0.9, 0.2  # openness of a drawn face's lids and lips
+SHUT_EYE, OPEN_EYE, SHUT_MOUTH, OPEN_MOUTH = 0.05, 0.2, 0.01, 0.1  # openness from labels
 NETWORKS = ("fast", "accurate")
 
 
 @dataclass
 class Case:
-    """A face: RGB image, keypoints (68, 2), and for each eye and the mouth 1 open, 0 closed, NaN between."""
+    """A face: RGB image, keypoints (68, 2), and for each eye and the mouth 1 if open, 0 if closed, NaN between."""
 
     image: np.ndarray
     keypoints: np.ndarray
@@ -70,7 +70,7 @@ def photos() -> Iterator[Case]:
 
 
 def wrong(name: str, cases: list[Case], points: dict) -> Iterator[dict]:
-    """The table's rows of a set; points: for each kind, those of every case."""
+    """The table's rows for a set; points: for each kind, the points of every case."""
     eyes, mouths = np.array([case.eyes for case in cases]), np.array([case.mouth for case in cases])
     for kind, faces in points.items():
         called = {

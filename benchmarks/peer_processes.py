@@ -39,7 +39,7 @@ DLIB = ("dlib-bin>=20.0,<21", "face_recognition_models==0.3.0", "setuptools<81",
 OURS = (str(ROOT),)
 WAYS = {
     "dlib": Way("dlib", DLIB),
-    "MediaPipe": Way("mediapipe", ("mediapipe==0.10.21",)),  # the last whose wheel carries its models
+    "MediaPipe": Way("mediapipe", ("mediapipe==0.10.21",)),  # the last whose wheel includes its models
     "fast, one look": Way("ours", OURS, {"network": "fast", "looks": 1}),
     "fast": Way("ours", OURS, {"network": "fast"}),
     "accurate, one look": Way("ours", OURS, {"network": "accurate", "looks": 1}),
@@ -63,7 +63,7 @@ def environment(name: str, packages: tuple[str, ...]) -> Path:
 
 
 class Worker:
-    """A method as a running process, called with the requests of peer_worker.py; a context that ends the process."""
+    """A method as a running process, called with the requests of peer_worker.py; as a context manager it ends it."""
 
     def __init__(self, way: Way, **options):
         script = Path(__file__).with_name("peer_worker.py")
@@ -91,7 +91,7 @@ class Worker:
         return answer | {"points": np.array(answer["points"]).reshape(-1, 68, 2)}
 
     def megabytes(self) -> float:
-        """Its resident memory now."""
+        """Its current resident memory."""
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
     def __enter__(self):
@@ -103,7 +103,7 @@ class Worker:
 
 
 def megabytes(way: Way) -> float:
-    """What pip has installed for a way, without pip itself."""
+    """The size of what pip has installed for a way, without pip itself."""
     folder = next((way.python.parent.parent).rglob("site-packages"))
     files = [file for part in folder.iterdir() if not part.name.startswith("pip") for file in [part, *part.rglob("*")]]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6

@@ -2,7 +2,7 @@
 
 It needs only numpy and the packages of that method. It reads requests from standard input, one JSON object per line,
 and answers each with a line. A photo is a .npy file, RGB uint8. "find": detector and keypoints together; "locate": the
-keypoints in given boxes, each the detector's own kind of box. Times are the median of `repeats` rounds in
+keypoints in given boxes of the kind that the detector gives. Times are the median of `repeats` rounds in
 milliseconds, without reading the file.
 """
 
@@ -123,7 +123,7 @@ class Ours:
         return [face.box for face in faces], self._points(faces)
 
     def locate(self, image, boxes):
-        """Keypoints (N, 68, 2); for two looks of one box."""
+        """Keypoints (N, 68, 2); with two looks, for one box only."""
         if self.looks == 1:
             return self.pipeline.keypoints(image, boxes, jaw="3d" if self.jaw_3d else "seen")
         return self._points(self.believing.faces(image, boxes, np.ones(len(boxes))))

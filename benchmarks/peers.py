@@ -1,6 +1,6 @@
 """What pip offers instead of this library: dlib's published 68 points and MediaPipe's face mesh, compared with ours.
 
-    python -m benchmarks.peers                  errors that are not in results/peers.csv yet, then speeds, in turns
+    python -m benchmarks.peers                  errors that are not in results/peers.csv yet, then all speeds
     python -m benchmarks.peers --again          everything anew (for networks that have changed)
     python -m benchmarks.peers --what errors    these only, since a busy machine does not change them
     python -m benchmarks.peers --answers dlib fast
@@ -51,7 +51,7 @@ KEYS = ["answer", "test", "boxes"]
 
 @dataclass(frozen=True)
 class Faces:
-    """Photos on disk, the true keypoints (N, 68, 2) of a face in each, and the person or photo that it belongs to.
+    """Photos on disk, and the true keypoints (N, 68, 2) of a face in each.
 
     fit: "frames" or "photos", the training faces whose offsets and boxes apply; network: the folder of our networks
     that were trained without these people, None for the shipped ones.
@@ -132,8 +132,8 @@ def as_complex(points: np.ndarray) -> np.ndarray:
 class Fit:
     """The constant differences between a method's points and boxes and ours.
 
-    template, offset: the mean shape that it predicts and the labels' offsets from it (68,), complex, in units of the
-    template; centre, size: of its boxes, in parts of the tight box.
+    template: the mean shape that it predicts; offset: the labels' offsets from it, in units of the template; both
+    (68,), complex; centre, size: those of its boxes, as fractions of the tight box.
     """
 
     template: np.ndarray
@@ -143,7 +143,7 @@ class Fit:
 
     @classmethod
     def of(cls, points: np.ndarray, true: np.ndarray, boxes: np.ndarray) -> "Fit":
-        """From predicted and true points (N, 68, 2) and the way's boxes (N, 4): medians."""
+        """Medians over predicted and true points (N, 68, 2) and the way's boxes (N, 4)."""
         found, right = as_complex(points), as_complex(true)
         shapes = found - found.mean(axis=1, keepdims=True)
         shapes /= np.abs(shapes).mean(axis=1, keepdims=True)
@@ -188,7 +188,7 @@ def locate_all(worker: Worker, faces: Faces, boxes: np.ndarray) -> np.ndarray:  
 
 
 def error_row(points: np.ndarray, fit: Fit, true: np.ndarray, turned: bool) -> dict:
-    """Errors in percent of the eye distance or, for turned heads, of sqrt(w h) of the tight box; NaN is missed."""
+    """Errors in percent of the eye distance or, for turned heads, of sqrt(w h) of the tight box; NaN: missed."""
     found = np.isfinite(points).all(axis=(1, 2))
     points, true = points[found], true[found]
     moved = fit.without_offset(points)
@@ -278,7 +278,7 @@ def crowds(folder: Path) -> dict[int, Path]:
 
 
 def speeds(names: list[str]) -> pd.DataFrame:
-    """A row for each answer; all are asked in turns, one at a time."""
+    """A row for each answer; they are timed one at a time, in turns."""
     times, rows = {}, {name: {"answer": name} for name in names}
     with tempfile.TemporaryDirectory() as folder:
         photos = crowds(Path(folder))

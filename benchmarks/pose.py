@@ -1,13 +1,14 @@
-"""The errors of networks on turned heads: on the pose set, and on sets of our own that may be used for choices.
+"""The errors of networks on turned heads: on the pose set, and on sets of our own for choosing between them.
 
     python -m benchmarks.pose saved_models/fast.pt saved_models/accurate.pt      into results/pose.csv
     python -m benchmarks.pose --choose build/some.pt                             without the pose set, printed only
     python -m benchmarks.pose --detector yunet saved_models/fast.pt              behind a detector too
 
-Sets: "pose set" (AFLW2000-3D, in the data folder), compared with the jaw of the head where a network has it;
-"turned photos", made from 300-W's held-out photos; "people", the course's held-out people by the yaw of the fit, which
-is fair only to networks of split "unseen"; "photos", 300-W's held-out photos by the yaw of the fit.
+Sets: "pose set" (AFLW2000-3D, in the data folder), compared with the jaw of the head if a network predicts it;
+"turned photos", made from 300-W's held-out photos; "people", the course's held-out people by fitted yaw, a fair test
+only of networks of split "unseen"; "photos", 300-W's held-out photos by fitted yaw.
 Errors in percent of sqrt(w h) of the tight box.
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 import argparse
@@ -36,7 +37,7 @@ from turned_heads.two_jaws import fitted_jaws
 
 
 def asker(model: nn.Module, jaw_3d: bool):
-    """What pose_set.measure asks: the network's answer in boxes."""
+    """The `ask` of pose_set.measure: the network's predictions in given boxes."""
     transform = face_input(model.expects)
     return lambda faces, boxes: locate(model, with_boxes(faces, boxes).with_transform(transform), jaw_3d=jaw_3d)
 

@@ -1,11 +1,11 @@
 """How much `fast` depends on the seed: the weights that ship, and the same training with two other seeds.
 
-    git show cac07fd:saved_models/fast.pt > build/first.pt   the first edition's weights, where all of them start
+    git show cac07fd:saved_models/fast.pt > build/first.pt   the first edition's weights, from which all start
     python -m benchmarks.seeds build/first.pt                writes results/seeds.csv; half an hour a seed on one core
     python -m benchmarks.seeds build/first.pt --seeds 1      this one only; other rows of the file are kept
 
-NME in percent in exact boxes, official and 300-W by the eye distance, turned heads (the pose set) by sqrt(w h) of the
-tight box, by yaw.
+NME in exact boxes, in percent of the eye distance on official and 300-W, of sqrt(w h) of the tight box on turned heads
+(the pose set, by yaw). 300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 import argparse

@@ -4,6 +4,7 @@
 
 Every face is cut out by its labels; two cuts whose gray values correlate by more than SAME are from the same photo, or
 from two taken moments apart. Faces of different people in 300-W stay far below that.
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
 """
 
 import cv2

@@ -1,11 +1,11 @@
-"""How well and how fast faces are tracked in videos: drawn heads and moved photos, with the truth of every frame.
+"""How well and how fast faces are tracked in videos: drawn heads and moved photos, with ground truth for every frame.
 
     python -m benchmarks.video        writes video.csv, video_filters.csv and video_speed.csv in results/; some minutes
 
 Two drawn people stay still, turn, tilt, talk, move, and leave and come back: three seconds each at 30 frames a second
-and 320x240 pixels with a camera's noise, faces about 100 pixels wide. Held-out photos of 300-W are shown in such
-frames at rest, zoomed, panned and shaken; their truth is the labels, moved with them. Tracker follows them with
-`fast`. Filters are compared with those that are fastened to the true keypoints.
+and 320x240 pixels with a camera's noise, faces about 100 pixels wide. Held-out photos of 300-W (2012
+cut-outs from AFW, HELEN, LFPW) are shown in such frames at rest, zoomed, panned and shaken; their truth is the labels,
+moved with them. Tracker follows them with `fast`. Filters are compared with the same filters on the true keypoints.
 """
 
 import os
@@ -36,7 +36,7 @@ RATE, SECONDS = 30, 3
 WIDTH, HEIGHT = 320, 240
 EYES = 66  # pixels between the outer eye corners
 ZOOM = 1.5  # frames are painted larger, then reduced
-NOISE = 4  # the camera's, standard deviation of 255 steps
+NOISE = 4  # the camera's: standard deviation in gray levels of 255
 SETTLED = 10  # frames before jitter is measured
 WORN = ("sunglasses", "hat")
 EVERY, FACE = 40, 100  # photos of 300-W that are moved; pixels of the longer side of their faces
@@ -47,7 +47,7 @@ def wave(seconds: float, period: float = 2.0) -> float:
     return float(np.sin(2 * np.pi * seconds / period))
 
 
-# Movements of a head: its scene and its middle, in parts of the picture, at a time in seconds.
+# Movements of a head: its scene and its middle, as a fraction of the picture, at a time in seconds.
 
 
 def still(scene, seconds):
@@ -77,18 +77,18 @@ def move(scene, seconds):
 
 
 def leave(scene, seconds):
-    """Out of the picture for a second, and back at the same side."""
+    """Out of the picture for a second, and back on the same side."""
     return scene, (0.5 - 0.9 * min(0.0, np.cos(2 * np.pi * seconds / SECONDS)), 0.5)
 
 
 PATHS = (still, turn, tilt, talk, move, leave)
 
 
-# Movements of a camera: scale, shift in parts of the picture, and degrees, at a time in seconds.
+# Movements of a camera: scale, shift as a fraction of the picture, and degrees, at a time in seconds.
 
 
 def rest(seconds):
-    """Nothing."""
+    """No movement."""
     return 1.0, (0.0, 0.0), 0.0
 
 
@@ -221,7 +221,7 @@ def photo_row(faces: list[Followed]) -> dict:
 
 
 def worn_places(name: str, keypoints: np.ndarray) -> np.ndarray:  # (T, P, 2)
-    """The places of a filter on keypoints (T, 68, 2), NaN where the face is lost."""
+    """The points of a filter on keypoints (T, 68, 2), NaN where the face is lost."""
     lost = np.full_like(places(name, keypoints_of(0)), np.nan)
     return np.array([lost if np.isnan(points).any() else places(name, points) for points in keypoints])
 

@@ -84,7 +84,7 @@ class _XmlReader:
 
 
 def read_dlib_xml(path: str | Path) -> list[Entry]:
-    """The faces of an XML file of dlib's, in order; a picture with several boxes gives several faces.
+    """The faces of a dlib XML file, in order; a picture with several boxes gives several faces.
 
     Raises DataError that names file and line for invalid XML, a bad box or part, or a wrong number of parts.
     """
@@ -93,7 +93,7 @@ def read_dlib_xml(path: str | Path) -> list[Entry]:
         with open(path, "rb") as file:
             reader.parser.ParseFile(file)
     except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path}: no such file; `make data` says where it is to be had") from None
+        raise DataError(f"{path}: no such file; `make data` says where to get it") from None
     except expat.ExpatError as error:
         raise DataError(f"{path}: line {error.lineno}: not XML ({expat.ErrorString(error.code)})") from None
     odd = [e for e in reader.entries if bool(e.points) != bool(reader.entries[0].points)]

@@ -121,7 +121,7 @@ def write_split(folder: Path, csv_file: Path, first_person: int, count: int, see
     return -(-count // FRAMES_PER_PERSON)
 
 
-def recipe(**parameters) -> str:
+def fingerprint(**parameters) -> str:
     """What a drawn data set depends on, as text: its parameters and a hash of the drawing code."""
     here = Path(__file__)
     modules = [here, *sorted(here.with_name("face_drawing").glob("*.py"))]
@@ -183,7 +183,7 @@ def write_dataset(root, num_training: int = 240, num_test: int = 96, seed: int =
         people = write_split(folder / "training", folder / "training_frames_keypoints.csv", 0, num_training, seed)
         write_split(folder / "test", folder / "test_frames_keypoints.csv", people, num_test, seed)
 
-    return write_once(root, recipe(num_training=num_training, num_test=num_test, seed=seed), write)
+    return write_once(root, fingerprint(num_training=num_training, num_test=num_test, seed=seed), write)
 
 
 def main(arguments: list[str]) -> str | None:

@@ -99,8 +99,9 @@ def centre_labels(faces: IbugFaces) -> IbugFaces:
 def split_photos(faces: IbugFaces, fraction: float = 0.2) -> tuple[IbugFaces, IbugFaces]:
     """Training faces, mirrored copies included, and test faces; no photo is in both.
 
-    Photos of 300-W that ibug_300w_held_out.txt names are held out; of a data set that has none of them, a seeded
-    `fraction`. Held-out photos that are in the training part under another name (`twins`) are left out of the test.
+    The photos of 300-W that ibug_300w_held_out.txt names are held out; if the data set has none of them, a seeded
+    `fraction` of its photos. Held-out photos that are in the training part under another name (`twins`) are left
+    out of the test.
     """
     held_out = np.isin(faces.photos, list(held_out_photos()))
     if not held_out.any():
@@ -127,7 +128,7 @@ def find_ibug() -> DataFolder:
     folder = find_folder(FOLDER)
     if folder:
         return DataFolder(folder, Kind.PUBLISHED, "faces of 300-W")
-    about = f"drawn faces, since there is no {FOLDER}/ (`make data` says where it is to be had)"
+    about = f"drawn faces, since there is no {FOLDER}/ (`make data` says where to get it)"
     return DataFolder(write_dataset(ROOT / "build" / "drawn_faces"), Kind.DRAWN, about)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data_load import KeypointsDataset
-from data_sets.drawn_faces import draw_frame, recipe, write_once
+from data_sets.drawn_faces import draw_frame, fingerprint, write_once
 from data_sets.face_drawing.people import draw_person, draw_scene
 from data_sets.find import ROOT, DataFolder, Kind, find_folder
 from facial_keypoints.images import DataError
@@ -200,7 +200,7 @@ def write_drawn(root, people: int = 40, views: int = 6, size: tuple = (240, 320)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: _draw_photo(folder, *job, size, seed), jobs))
 
-    wanted = recipe(people=people, views=views, size=size, seed=seed, scheme=FROM_68)
+    wanted = fingerprint(people=people, views=views, size=size, seed=seed, scheme=FROM_68)
     return write_once(root, wanted, write)
 
 

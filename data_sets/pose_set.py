@@ -41,12 +41,12 @@ class PoseSet(KeypointsDataset):
 
     @property
     def yaws(self) -> np.ndarray:  # (N,) degrees
-        """The yaw of each face of this subset; its sign is that of the labels' file."""
+        """The yaw of each face of this subset; the sign is as in the label file."""
         return self.yaw[self.indices]
 
 
 def read_pose_xml(path: str | Path) -> PoseSet:
-    """The faces of an XML file of dlib's whose images have a `yaw`; raises DataError that names file and picture."""
+    """The faces of a dlib XML file whose images have a `yaw`; raises DataError that names file and picture."""
     entries = read_dlib_xml(path)
     keypoints = [[entry.points.get(number, (np.nan, np.nan)) for number in range(68)] for entry in entries]
     places = [f"{path}: line {entry.line}" for entry in entries]
@@ -64,7 +64,7 @@ def read_pose_mat(path: Path) -> tuple[np.ndarray, float]:
     """Points (68, 2) in pixels and the yaw in degrees of one .mat file of AFLW2000-3D.
 
     `pt3d_68` is (3, 68): x, y and depth; `Pose_Para` begins with pitch, yaw and roll in radians.
-    Raises DataError for a file that is something else.
+    Raises DataError for any other file.
     """
     try:
         content = loadmat(path)
@@ -99,8 +99,8 @@ def load_pose_set(folder: str | Path | None = None) -> PoseSet | None:
 def errors_by_yaw(predicted: np.ndarray, true: np.ndarray, yaw: np.ndarray) -> dict[str, float]:
     """Mean errors in percent of sqrt(w h) of the tight box, "all 0-30" to "jaw 60-90"; an empty band is left out.
 
-    predicted, true: (N, 68, 2) in the same units; yaw: (N,) degrees. Eye corners come together on a profile, so the
-    distance between them would not do as a unit.
+    predicted, true: (N, 68, 2) in the same units; yaw: (N,) degrees. In profile the eye corners nearly coincide,
+    so the distance between them cannot serve as the unit.
     """
     errors, turned = 100 * distances(predicted, true) / face_size(true)[:, None], np.abs(yaw)
     bands = {name: (turned >= low) & (turned < high) for name, (low, high) in YAW_BANDS.items()}
@@ -121,8 +121,8 @@ def spread_correlation(predicted: np.ndarray, true: np.ndarray, spread: np.ndarr
 def measure(ask, faces: KeypointsDataset, yaw: np.ndarray, boxes: dict[str, np.ndarray]) -> pd.DataFrame:
     """One row for each kind of boxes: `errors_by_yaw` of the faces found, and how many were missed in each band.
 
-    ask: called with the faces and boxes (M, 4) of the M found ones, returns predicted keypoints with their spread
-    (M, 68, 3) and true ones (M, 68, 2) in the same units; yaw: (N,) degrees; boxes: by kind ("exact", "jittered",
+    ask: called with the M faces found and their boxes (M, 4), returns predicted keypoints with their spread (M, 68, 3)
+    and true ones (M, 68, 2) in the same units; yaw: (N,) degrees; boxes: by kind ("exact", "jittered",
     "yunet"), (N, 4), NaN where a detector found nothing.
     """
     rows = []

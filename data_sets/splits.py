@@ -1,4 +1,7 @@
-"""The training and test data of the evaluation protocol."""
+"""The training and test data of the evaluation protocol.
+
+300-W means 2012 cut-outs from three of its sources (AFW, HELEN, LFPW).
+"""
 
 import copy
 from dataclasses import dataclass
@@ -15,12 +18,12 @@ from data_sets.ibug_300w import IbugFaces, find_ibug, held_out_photos, load_ibug
 from facial_keypoints.geometry import tight_box
 from facial_keypoints.images import DataError
 
-HELD_OUT = 0.2  # of the people, and of the 300-W photos
+HELD_OUT = 0.2  # the fraction of people, and of 300-W photos
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Test faces: data sets, and the person (or photo) of each face, which groups the bootstrap."""
+    """Test faces: data sets, and the person (or photo) of each face, by which the bootstrap groups."""
 
     parts: tuple[KeypointsDataset, ...]
     groups: np.ndarray
@@ -63,8 +66,8 @@ class Split:
     def faces(self, recipe) -> tuple[KeypointsDataset, ...]:
         """The training data of a recipe: the course's frames and, for the shipped recipes, the faces of 300-W.
 
-        Those are used twice per epoch: nearly every one shows another person, while the course has three frames of
-        every video.
+        These faces are used twice per epoch: nearly every one shows another person, while the course has three frames
+        of every video.
         """
         frames, faces = self.training
         return (frames, faces, faces) if recipe.ships else (frames,)

@@ -8,13 +8,13 @@ import numpy as np
 
 
 class DetectorError(RuntimeError):
-    """A detector that cannot work here, told in one sentence: a file is missing or damaged, OpenCV has no cascades."""
+    """Why a detector cannot work here, in one sentence: a file is missing or damaged, OpenCV has no cascades."""
 
 
 def to_tight_boxes(native: np.ndarray, centre: tuple, size: tuple) -> np.ndarray:  # (N, 4)
     """A detector's own boxes (N, 4) as tight keypoint boxes, x, y, w, h.
 
-    centre, size: the tight box's centre, width and height in parts of the native width and height, see
+    centre, size: the tight box's centre, width and height as fractions of the native width and height, see
     tools/fit_detector_box.py.
     """
     native = np.asarray(native, np.float32).reshape(-1, 4)

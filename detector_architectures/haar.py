@@ -9,14 +9,14 @@ import numpy as np
 from detector_architectures import DetectorError, to_tight_boxes
 
 # The tight keypoint box within Haar's square (which begins above the brows and is too wide): the centre's
-# offset from the square's corner and the width and height, in parts of the square's side. Medians over the
+# offset from the square's corner and the width and height, as fractions of the square's side. Medians over the
 # training faces, fitted by tools/fit_detector_box.py.
 CENTRE = (0.493, 0.647)
 SIZE = (0.861, 0.835)
 
 # Tried in turn until a face is found: cascade, minNeighbors, whether the histogram is equalised. Chosen on training
-# photos, where nearly all misses of the first attempt are in photos in which it finds no face at all: of the 28 faces
-# that it misses in 320 photos of 300-W, the others find 13.
+# photos: where the first attempt misses a face, it nearly always finds none at all. Of the 28 faces that it misses in
+# 320 photos of 300-W, the other two find 13.
 ATTEMPTS = (("frontalface_default", 5, False), ("frontalface_alt2", 3, False), ("frontalface_default", 5, True))
 
 
@@ -28,13 +28,13 @@ def load_cascade(name: str):
     if not hasattr(cv2, "CascadeClassifier"):
         raise DetectorError(f'OpenCV {cv2.__version__} has no Haar cascades: pip install "opencv-python>=4.10,<5"')
     path, cascade = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml", cv2.CascadeClassifier()
-    try:  # from the text: OpenCV itself opens no file in a folder with a non-ASCII name on Windows
+    try:  # from text, since OpenCV on Windows opens no file in a folder with a non-ASCII name
         storage = cv2.FileStorage(path.read_text(encoding="utf-8"), cv2.FileStorage_READ | cv2.FileStorage_MEMORY)
         readable = cascade.read(storage.getFirstTopLevelNode()) and not cascade.empty()
     except (OSError, UnicodeDecodeError, SystemError, cv2.error):
         readable = False
     if not readable:
-        raise DetectorError(f"{path}: not a readable cascade; installing opencv-python again brings it back")
+        raise DetectorError(f"{path}: not a readable cascade; reinstall opencv-python to restore it")
     return cascade
 
 
@@ -49,7 +49,7 @@ _loaded = _Loaded()
 
 
 def own_cascade(name: str):
-    """`load_cascade`, once for each thread."""
+    """`load_cascade`, cached for each thread."""
     if name not in _loaded.cascades:
         _loaded.cascades[name] = load_cascade(name)
     return _loaded.cascades[name]
@@ -64,7 +64,7 @@ class HaarDetector:
     def __init__(self, smallest: float = 0.06, attempts=ATTEMPTS):
         self.smallest, self.attempts = smallest, attempts
         for name, _, _ in attempts:
-            own_cascade(name)  # says at once what cannot be read
+            own_cascade(name)  # raises at once if it cannot be read
 
     def squares(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Haar's own squares (N, 4) and scores (N,), best first."""

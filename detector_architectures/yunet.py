@@ -21,13 +21,13 @@ URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yune
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 SECONDS = 5  # for fetching 232,589 bytes
 
-# The tight keypoint box within YuNet's, which reaches up to the hair: its centre, width and height in parts of
-# YuNet's width and height. Medians over training faces, fitted by tools/fit_detector_box.py.
+# The tight keypoint box within YuNet's, which reaches up to the hair: its centre, width and height as fractions
+# of YuNet's width and height. Medians over training faces, fitted by tools/fit_detector_box.py.
 CENTRE = (0.491, 0.622)
 SIZE = (1.043, 0.763)
 
-# YuNet finds faces from 24 pixels to about a thousand. A photo is looked at with its longer side scaled down to FIRST;
-# again scaled down to FINER where nobody is found, or where it is more than twice as large as FIRST.
+# YuNet finds faces from 24 pixels to about a thousand. A photo is searched with its longer side scaled down to FIRST,
+# and again scaled down to FINER if nobody is found or if it is more than twice as large as FIRST.
 FIRST, FINER = 640, 1920
 
 # For pictures with a side of 32 pixels or less OpenCV 4.14 reads uninitialised memory and reports faces in it, so they
@@ -40,16 +40,16 @@ class NoNetworkFile(DetectorError):
 
 
 def cached_file() -> Path:
-    """Where the network is kept once it was fetched, in the user's cache folder of the operating system."""
+    """The path of the downloaded network, in the operating system's cache folder for the user."""
     from platformdirs import user_cache_path  # only here, for a quick import
 
     return user_cache_path("facial-keypoints") / FILE
 
 
 def read_network(path: str | Path | None = None) -> bytes:
-    """YuNet's ONNX file: of that path, else of KEYPOINTS_YUNET, else from the cache, else fetched into the cache.
+    """YuNet's ONNX file: from that path, else from KEYPOINTS_YUNET, else from the cache, else fetched into the cache.
 
-    Raises DetectorError for a named file that is missing or another, NoNetworkFile where it cannot be fetched.
+    Raises DetectorError for a named file that is missing or wrong, NoNetworkFile if it cannot be fetched.
     """
     path = path or os.environ.get("KEYPOINTS_YUNET")
     if path:
@@ -69,7 +69,7 @@ def read_network(path: str | Path | None = None) -> bytes:
 
 
 def fetch(url: str, seconds: float = SECONDS) -> bytes:
-    """Download YuNet's file; raises OSError where that fails, lasts longer, or brings another file."""
+    """Download YuNet's file; raises OSError if that fails, takes longer, or yields another file."""
     from urllib.request import urlopen  # only here, for a quick import
 
     deadline, content = time.monotonic() + seconds, b""
@@ -95,7 +95,7 @@ def _read_named(path):
     except OSError as error:
         raise DetectorError(f"{path}: YuNet's network cannot be read ({error.strerror})") from None
     if not _is_right(content):
-        raise DetectorError(f"{path}: not {FILE} of OpenCV's model zoo (its SHA-256 is another)")
+        raise DetectorError(f"{path}: not {FILE} of OpenCV's model zoo (its SHA-256 differs)")
     return content
 
 
@@ -107,21 +107,21 @@ def _write_whole(content, path):
     part.replace(path)
 
 
-# With this score it is a face: on the pictures of nobody of benchmarks/detector.py the highest score is 0.66.
+# From this score on it is a face: on the pictures without faces in benchmarks/detector.py the highest score is 0.66.
 CERTAIN = 0.75
 
 
 class YuNetDetector:
-    """Faces of any turn to the side, tilted by up to about 45 degrees, from 24 pixels (of the scaled photo).
+    """Finds faces at any yaw, tilted by up to about 45 degrees, from 24 pixels (of the scaled photo).
 
-    path: of YuNet's file, else see read_network; min_score: boxes with a lower score, of at most 1, are left out.
+    path: YuNet's file, by default see read_network; min_score: boxes with a lower score (at most 1) are left out.
     Safe to share between threads. Raises what read_network raises.
     """
 
     def __init__(self, path: str | Path | None = None, min_score: float = 0.5):
         self.content, self.min_score = np.frombuffer(read_network(path), np.uint8), min_score
         self.certain = CERTAIN
-        self.own = threading.local()  # OpenCV's detector keeps the size of its picture inside
+        self.own = threading.local()  # OpenCV's detector holds its picture's size as state
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         boxes, scores = self.native_boxes(image)

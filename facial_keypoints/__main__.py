@@ -1,9 +1,9 @@
-"""The command: the faces and keypoints of photos, folders of photos and lists of them, of videos and a camera.
+"""Find the faces and keypoints in photos, folders and lists of photos, videos, or the picture of a camera.
 
 facial-keypoints PHOTO | VIDEO | FOLDER | LIST ...        the same as python -m facial_keypoints ...
 facial-keypoints --webcam
 
-Folders are searched with all their subfolders; a list is a .txt file with a path a line, from where you are.
+Folders are searched recursively; a list is a .txt file with one path per line, relative to the current folder.
 Everything is written into the folder --output. Pictures and videos with results there are skipped: after Ctrl-C the
 same command resumes.
 """
@@ -29,11 +29,11 @@ from facial_keypoints.schemes import IBUG_68
 from facial_keypoints.video import is_done, results_of, track_video
 
 EXIT_CODES = """exit codes: 0 all files were read, with faces or without; 1 some could not be read or drawn;
-2 it could not run: a wrong option, nothing to read, no weights file, a full disk; 130 Ctrl-C, what is done is kept"""
+2 cannot run: a wrong option, nothing to read, no weights file, a full disk; 130 Ctrl-C, finished results are kept"""
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names of --filter."""
+    """For argparse: names of filters, separated by commas."""
     if unknown := [name for name in text.split(",") if name not in WEARABLES]:
         raise argparse.ArgumentTypeError(
             f"no filter {', '.join(map(repr, unknown))}; there are {', '.join(WEARABLES)}"
@@ -42,14 +42,14 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def jobs(text: str) -> int:
-    """The number of --jobs."""
+    """For argparse: a whole number from 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
     return int(text)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         "facial-keypoints",
         description=__doc__,
@@ -57,18 +57,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", type=Path, nargs="*", metavar="PHOTO | VIDEO | FOLDER | LIST")
-    parser.add_argument("--webcam", action="store_true", help="a window with the faces before the camera; Q ends it")
+    parser.add_argument("--webcam", action="store_true", help="faces in front of the camera, in a window; Q ends it")
     parser.add_argument("--output", type=Path, default="keypoints", metavar="FOLDER", help="default: keypoints")
     results = parser.add_argument_group("results, by default --draw")
     results.add_argument("--json", action="store_true", help=f"{JSON}, one line per picture; always written")
     results.add_argument("--csv", action="store_true", help=f"{CSV}, one row per face")
     results.add_argument("--draw", action="store_true", help="pictures with boxes and keypoints")
     results.add_argument("--filter", type=names, metavar="NAMES", help=f"pictures with {','.join(WEARABLES)} on")
-    results.add_argument("--crops", type=int, choices=CROPS, help="aligned crops of every face, of so many pixels")
+    results.add_argument("--crops", type=int, choices=CROPS, help="an aligned crop of every face, size in pixels")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="parallel pictures; default: one per core")
+    parser.add_argument("--jobs", type=jobs, default=os.cpu_count(), help="pictures at a time; default: one per core")
     args = parser.parse_args(arguments)
     if bool(args.sources) == args.webcam:
         parser.error("expected pictures or videos, or --webcam")
@@ -76,7 +76,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def drawing(args: argparse.Namespace) -> Drawing | None:
-    """What is drawn into pictures."""
+    """What to draw into pictures."""
     draw = args.draw or not (args.json or args.csv or args.filter or args.crops)
     return Drawing(args.filter or (), draw) if draw or args.filter else None
 
@@ -90,13 +90,13 @@ def load(args: argparse.Namespace, threads: int | None) -> FacePipeline:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read pictures, then videos; returns the exit code. Raises DataError, RuntimeError where nothing can be done."""
+    """Read pictures, then videos; returns the exit code. Raises DataError or RuntimeError if nothing can be done."""
     drawings = [drawing(args), Crops(args.crops) if args.crops else None]
     batch = Batch(args.sources, args.output, [drawing for drawing in drawings if drawing])
     if not batch.total and not batch.videos:
         raise DataError(f"no pictures or videos in {', '.join(map(str, args.sources))}")
     if not batch.total and (args.csv or args.crops):
-        raise DataError("--csv and --crops are for pictures; of videos --json tells the faces of every frame")
+        raise DataError("--csv and --crops are for pictures; for videos, --json lists the faces of every frame")
     skipped = 0
     if batch.total:
         summary = read_pictures(batch, args)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 def read_pictures(batch: Batch, args: argparse.Namespace) -> Summary:
     """Read the pictures of a batch."""
     threads = min(args.jobs, batch.total)
-    if threads > 1:  # then each of them has a picture of its own to work on
+    if threads > 1:  # each thread works on a picture of its own
         cv2.setNumThreads(1)
     pipeline = load(args, 1 if threads > 1 else None)
     with Journal(args.output, settings(args, pipeline)) as journal, progress_bar(batch.total) as report:
@@ -125,7 +125,7 @@ def read_pictures(batch: Batch, args: argparse.Namespace) -> Summary:
 def follow_videos(batch: Batch, args: argparse.Namespace) -> int:
     """Follow the faces of the videos of a batch, one after another; returns how many could not be read.
 
-    The network has one thread: decoder and encoder take the other cores.
+    The network runs in one thread: the decoder and the encoder use the other cores.
     """
     pipeline, made, failed = load(args, 1), {}, 0
     for source in batch.videos:
@@ -142,7 +142,7 @@ def follow_videos(batch: Batch, args: argparse.Namespace) -> int:
 
 
 def follow(source: Path, folder: Path, pipeline: FacePipeline, args: argparse.Namespace) -> str:
-    """Follow the faces of a video unless it has results; returns what was found, in words."""
+    """Follow the faces of a video unless it already has results; returns what was found, in words."""
     made_with = settings(args, pipeline)
     if is_done(source, folder, drawing(args), made_with):
         return "read before"
@@ -157,14 +157,14 @@ def settings(args: argparse.Namespace, pipeline: FacePipeline) -> dict:
 
 
 def show_camera(args: argparse.Namespace) -> int:
-    """Follow the faces before the camera; returns the exit code."""
+    """Follow the faces in front of the camera; returns the exit code."""
     print(watch(0, load(args, 1), Drawing(args.filter or (), args.draw or not args.filter)))
     return 0
 
 
 @contextmanager
 def progress_bar(total: int | None, unit: str = " pictures") -> Iterator[Callable]:
-    """Where standard error is a terminal, a bar; yields what is called after each picture, with its error or None."""
+    """A progress bar, on a terminal only; yields the function to call after each picture, with its error or None."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit=unit, disable=True if total == 1 else None) as bar:

@@ -1,4 +1,4 @@
-"""Aligned face crops as other software expects them: eyes and mouth always at the same place, the face upright."""
+"""Aligned face crops as other software expects them: eyes and mouth always in the same position, the face upright."""
 
 import numpy as np
 
@@ -20,16 +20,16 @@ def five_points(keypoints: np.ndarray) -> np.ndarray:  # (5, 2)
 
 
 def _arcface(points):
-    """Of 112 pixels: the similarity that takes five points nearest to ARCFACE."""
+    """For crops of 112 pixels: the similarity that takes five points nearest to ARCFACE."""
     return similarity(points, ARCFACE)
 
 
 def _ffhq(points):
-    """Of 256 pixels: the square of FFHQ (Karras, Laine and Aila, CVPR 2019, appendix A and code).
+    """For crops of 256 pixels: the square of FFHQ (Karras, Laine and Aila, CVPR 2019, appendix A and code).
 
     Its middle is a little below the eyes; its rotation is a compromise between the line of the eyes and the
-    perpendicular to the line from eyes to mouth; it is 4 eye distances wide, or 3.6 times as wide as the mouth is
-    below the eyes.
+    perpendicular to the line from eyes to mouth; its width is 4 times the distance between the eyes or 3.6 times
+    that from eyes to mouth, whichever is larger.
     """
     right, left, _, *mouth = points @ (1, 1j)  # points as complex numbers x + iy
     eyes, across, down = (right + left) / 2, left - right, sum(mouth) / 2 - (right + left) / 2
@@ -43,10 +43,10 @@ CROPS = {112: _arcface, 256: _ffhq}  # pixels
 
 
 def alignment(keypoints: np.ndarray, size: int = 112) -> np.ndarray:  # (2, 3)
-    """From the photo to the aligned crop of a face with these keypoints (68, 2).
+    """The matrix from the photo to the aligned crop of a face with these keypoints (68, 2).
 
     size: 112 for the crops of face recognition (ArcFace), 256 for those of face synthesis (FFHQ). Raises DataError for
-    other sizes and for keypoints that are no face.
+    other sizes and for keypoints that do not form a face.
     """
     if size not in CROPS:
         raise DataError(f"aligned crops of {size} pixels: expected {' or '.join(map(str, CROPS))}")

@@ -15,7 +15,7 @@ from facial_keypoints.results import Crops, Drawing, Journal, face_record, save_
 from facial_keypoints.threads import in_order
 from facial_keypoints.video import VIDEOS
 
-# Which files of a folder are pictures; a file that is named by itself is a picture unless it has a video's ending.
+# The endings of pictures in folders; a file that is named directly is a picture unless it has a video's ending.
 PICTURES = set(
     ".jpg .jpeg .jpe .jfif .mpo .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
 )
@@ -38,7 +38,7 @@ class Summary:
     stopped: bool = False
 
     def add(self, faces: int, before: bool = False) -> None:
-        """One more picture with so many faces."""
+        """Count one more picture, with this many faces."""
         self.read += not before
         self.before += before
         self.faces += faces
@@ -62,7 +62,7 @@ def _some(number, what):
 def find_files(sources: Iterable[Path], leave_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file and its kind: "picture", "video" or "other".
 
-    sources: files, folders (recursively, sorted) and lists (.txt, a path a line);
+    sources: files, folders (recursively, sorted) and lists (.txt, one path per line);
     leave_out: a folder that is not entered. Raises DataError for a list that cannot be read.
     """
     for source in sources:
@@ -97,7 +97,7 @@ def _read_list(path):
 
 
 def common_folder(sources: Iterable[Path]) -> str:
-    """The innermost folder that all sources lie in; drawn pictures keep their places below it."""
+    """The innermost folder that all sources lie in; drawn pictures keep their paths relative to it."""
     common = None
     for source in sources:
         lies_in = [os.path.abspath(source if source.is_dir() else source.parent)]
@@ -106,12 +106,12 @@ def common_folder(sources: Iterable[Path]) -> str:
         try:
             common = os.path.commonpath([*lies_in, *([common] if common else [])]) if lies_in else common
         except ValueError:
-            raise DataError(f"{source}: on another drive than the others, give it a command of its own") from None
+            raise DataError(f"{source}: on a different drive than the others, run it separately") from None
     return common or os.getcwd()
 
 
 def read_picture(path: Path, name: Path, pipeline: FacePipeline, drawings: Sequence[Drawing | Crops]) -> dict:
-    """The record of a picture, with "error" where it cannot be read or drawn; what is drawn is named after `name`."""
+    """The record of a picture, with "error" where it cannot be read or drawn; drawings are named after `name`."""
     try:
         image = read_image(path)
         faces = pipeline(image)
@@ -152,7 +152,7 @@ class Batch:
     def __init__(self, sources: list[Path], output: Path, drawings: Sequence[Drawing | Crops] = ()):
         self.sources, self.output, self.drawings = sources, output, drawings
         self.root = common_folder(sources)
-        kinds, videos = Counter(), {}  # each once
+        kinds, videos = Counter(), {}  # without duplicates
         for path, kind in self._files():
             kinds[kind] += 1
             if kind == "video":
@@ -160,7 +160,7 @@ class Batch:
         self.total, self.others, self.videos = kinds["picture"], kinds["other"], list(videos)
 
     def run(self, pipeline: FacePipeline, journal: Journal, threads: int, report: Callable) -> Summary:
-        """Read what the journal has not; report(error) is called after each picture, with a sentence or None."""
+        """Read the pictures that the journal lacks; calls report(error) after each, with a sentence or None."""
         summary = Summary(others=self.others)
 
         def read(job):
@@ -196,7 +196,7 @@ class Batch:
             seen.add(str(path))
 
     def name(self, path: Path) -> Path:
-        """What the results of a file are named after: its place below the output."""
+        """The path that a file's results are named after, below the output folder."""
         return self.output / os.path.relpath(path, self.root)
 
     def _is_drawn(self, name, faces):
@@ -207,5 +207,5 @@ class Batch:
             summary.skipped += 1
         else:
             summary.add(len(record["faces"]))
-        if record["file"] not in journal.done:  # else it is only drawn anew
+        if record["file"] not in journal.done:  # otherwise it was only drawn again
             journal.add(record)

@@ -1,9 +1,9 @@
-"""The command for more pictures than one core can read: many workers, on one machine or on a Ray cluster.
+"""Find the faces in large collections of pictures with many workers, on one machine or on a Ray cluster.
 
 facial-keypoints-bulk INPUT OUTPUT        the same as python -m facial_keypoints.bulk ...
 
-INPUT is a folder of pictures, a list (.txt, a path a line), or Parquet (a file or a folder of them) with a column of
-paths or of encoded pictures; OUTPUT is a folder of Parquet parts. Both may be URIs (s3://, gs://, hdfs://, ...).
+INPUT is a folder of pictures, a list (.txt, one path per line), or Parquet (a file or a folder of them) with a column
+of paths or of encoded pictures; OUTPUT is a folder of Parquet parts. Both may be URIs (s3://, gs://, hdfs://, ...).
 After Ctrl-C or a crash the same command resumes.
 """
 
@@ -24,18 +24,18 @@ from facial_keypoints.__main__ import jobs
 from facial_keypoints.images import DataError, decode_image
 from facial_keypoints.pipeline import DETECTORS, FacePipeline
 
-MEGABYTES_WAITING = 100  # per worker: chunks that were read and wait for a worker
+MEGABYTES_WAITING = 100  # per worker, of chunks that are read ahead
 MISSING = 'bulk extraction needs Ray and pyarrow: pip install "facial-keypoints[bulk]"'
 EXIT_CODES = """exit codes: 0 all pictures were read, with faces or without; 1 some could not be read;
-2 it could not run: a wrong option, no pictures, no weights file, a full disk; 130 Ctrl-C, what is done is kept"""
+2 cannot run: a wrong option, no pictures, no weights file, a full disk; 130 Ctrl-C, finished parts are kept"""
 
 
 @dataclass
 class Report:
     """What a run did.
 
-    before: pictures that an earlier run had read; left: pictures of chunks that failed; core_seconds: of the workers'
-    processors, without their start; seconds: from the first to the last chunk on the clock, start included.
+    before: pictures that an earlier run had read; left: pictures not read yet, in the end those of failed chunks;
+    core_seconds: CPU time of the workers, without start-up; seconds: wall-clock time to the last chunk, with start-up.
     """
 
     pictures: int = 0
@@ -47,7 +47,7 @@ class Report:
     seconds: float = 0.0
 
     def add(self, numbers: dict, seconds: float) -> None:
-        """One more chunk, with the numbers that a Worker returns, so many seconds after the start."""
+        """Count one more chunk: the numbers that a Worker returns, and the seconds since the start."""
         self.pictures += numbers["pictures"]
         self.left -= numbers["pictures"]
         self.faces += numbers["faces"]
@@ -70,7 +70,7 @@ class Report:
 
 
 class Worker:
-    """Finds the faces of chunks and writes their parts; an actor of Ray with a network of its own, on one thread."""
+    """Finds the faces in chunks and writes their parts; a Ray actor with its own network, on one thread."""
 
     def __init__(self, output: str, network: str, detector: str, base: str):
         from facial_keypoints.parts import Folder
@@ -80,10 +80,10 @@ class Worker:
         self.pipeline = FacePipeline(network, detector, threads=1)
 
     def __call__(self, chunk) -> dict:
-        """chunk: a table of one row, of shards.Shard.read; returns a row of numbers for the report.
+        """chunk: a table of one row from shards.Shard.read; returns a row of numbers for the report.
 
-        If a worker has died on this chunk, pictures are marked one by one, so that a third worker knows the picture on
-        which the second one died too, and leaves it out.
+        If a worker has died on this chunk, every picture is marked while it is read. If the second worker dies too, a
+        third one finds the mark and leaves that picture out.
         """
         from facial_keypoints.parts import encoded
 
@@ -91,7 +91,7 @@ class Worker:
         sources, contents = chunk["sources"][0].as_py(), chunk["contents"][0].values
         tried = f"_{part}.tried"
         try:
-            again = self.output.has(tried)  # by a worker that died
+            again = self.output.has(tried)  # a worker died on it
             self.output.write(tried, b"")
             for number, picture in enumerate(zip(sources, contents, strict=True)):
                 rows += self._marked(f"_{part}.{number}", *picture) if again else self._rows(*picture)
@@ -107,7 +107,7 @@ class Worker:
         }
 
     def _marked(self, mark, source, content):
-        """The rows of a picture with a mark in the output while it is read; one that has it already is left out."""
+        """The rows of a picture, marked in the output while it is read; a picture already marked is left out."""
         if self.output.has(mark):
             return [{"source": source, "error": f"{source}: the worker that read it died"}]
         self.output.write(mark, b"")
@@ -129,7 +129,7 @@ class Worker:
 
 
 def import_ray():
-    """The module; raises DataError where it is not installed."""
+    """The module ray; raises DataError if it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -144,7 +144,7 @@ def import_ray():
 def connect(ray, address: str | None, workers: int | None) -> int:
     """Join the cluster at an address, else start Ray on this machine; returns the number of workers.
 
-    One more of Ray's processor slots is left for the reading of chunks.
+    One more of Ray's CPU slots is left for reading chunks.
     """
     quiet = {"log_to_driver": False, "logging_level": "CRITICAL"}
     if address:
@@ -157,13 +157,13 @@ def connect(ray, address: str | None, workers: int | None) -> int:
     store = max(500, 2 * MEGABYTES_WAITING * workers) * 1_000_000
     try:
         ray.init("local", num_cpus=workers + 1, object_store_memory=store, include_dashboard=False, **quiet)
-    except Exception as error:  # of many kinds, for instance where the machine is too busy
+    except Exception as error:  # of many types, for instance if the machine is too busy
         raise DataError(f"Ray did not start on this machine ({error})") from None
     return workers
 
 
 def chunk_reader(ray, shards: list, done: set[str]):
-    """A datasource of the chunks whose parts are not done: a read task for each shard."""
+    """A Ray datasource of the chunks whose parts are not written yet: a read task for each shard."""
 
     class Chunks(ray.data.Datasource):
         def estimate_inmemory_data_size(self):
@@ -178,13 +178,13 @@ def chunk_reader(ray, shards: list, done: set[str]):
 
 
 def run_workers(ray, chunks, workers: int, *settings) -> Iterator[dict]:
-    """What every Worker(*settings) returns for every chunk, as the chunks are finished.
+    """What Worker(*settings) returns for each chunk, in order of completion.
 
-    A worker that dies is replaced, and another one reads its chunk. Raises DataError where a part cannot be written.
+    A worker that dies is replaced, and another one reads its chunk. Raises DataError if a part cannot be written.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.print_on_execution_start = False, False
-    context.target_max_block_size = 1  # a chunk, which is one row, is a block
+    context.target_max_block_size = 1  # every chunk, one row, is a block of its own
     context.max_errored_blocks = -1
     context.execution_options.resource_limits = ray.data.ExecutionResources(
         object_store_memory=MEGABYTES_WAITING * workers * 1_000_000
@@ -219,11 +219,11 @@ def extract(
     address: str | None = None,
     progress: Callable = lambda total, report: None,
 ) -> Report:
-    """Find the faces of all pictures of `source` and write them to Parquet parts in the folder `output`.
+    """Find the faces in all pictures of `source` and write them to Parquet parts in the folder `output`.
 
-    workers: by default one for each core here, or all but one of a cluster's; chunk: pictures of a part;
-    column: see shards.find_shards; address: of a Ray cluster; progress: called with the number of all pictures and
-    the Report so far, after each chunk. Raises DataError where nothing can be done.
+    workers: by default one per core of this machine, or all but one of a cluster's cores; chunk: pictures per part;
+    column: see shards.find_shards; address: of a Ray cluster; progress: called after each chunk, with the number of
+    all pictures and the Report so far. Raises DataError if nothing can be done.
     """
     start, ray = time.perf_counter(), import_ray()
     from facial_keypoints.parts import Folder
@@ -254,7 +254,7 @@ def extract(
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         "facial-keypoints-bulk",
         description=__doc__,
@@ -262,13 +262,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="INPUT", help="a folder, a list (.txt), or Parquet")
-    parser.add_argument("output", metavar="OUTPUT", help="the folder of the parts")
+    parser.add_argument("output", metavar="OUTPUT", help="the folder for the parts")
     parser.add_argument("--network", default="accurate", help="accurate (default), fast, or the path of an .onnx file")
     parser.add_argument("--detector", default="yunet", choices=DETECTORS)
     parser.add_argument("--workers", type=jobs, help="default: one for each core")
-    parser.add_argument("--chunk", type=jobs, default=100, help="pictures of a part (default: 100)")
-    parser.add_argument("--column", help="of the paths or the encoded pictures, where Parquet has several")
-    parser.add_argument("--address", help="of a Ray cluster, as ray.init takes it: auto, ray://HOST:10001, HOST:6379")
+    parser.add_argument("--chunk", type=jobs, default=100, help="pictures per part (default: 100)")
+    parser.add_argument("--column", help="the column of paths or encoded pictures, if Parquet has several")
+    parser.add_argument("--address", help="a Ray cluster, as ray.init takes it: auto, ray://HOST:10001, HOST:6379")
     return parser.parse_args(arguments)
 
 

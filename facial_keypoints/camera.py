@@ -1,4 +1,4 @@
-"""The faces before a camera, in a window."""
+"""The faces in front of a camera, in a window."""
 
 import os
 import sys
@@ -16,9 +16,9 @@ from facial_keypoints.video import VideoSummary, draw
 
 
 class Window:
-    """A window on the screen: called with an RGB frame it shows it, and returns False when it is to end.
+    """A window on the screen: a call shows an RGB frame and returns whether to go on.
 
-    That is after Q, Esc, or when the window was closed. Raises DataError where there is no screen.
+    It returns False after Q, Esc, or when the window was closed. Raises DataError if there is no screen.
     """
 
     TITLE = "facial keypoints (Q ends)"
@@ -39,9 +39,9 @@ class Window:
 def watch(
     camera: int | str, pipeline: FacePipeline, drawing: Drawing, show: Callable[[np.ndarray], bool] | None = None
 ) -> VideoSummary:
-    """Follow the faces before a camera, its number or a video file in its place, until the window or the file ends.
+    """Follow the faces in front of a camera (its number, or a video file instead) until the window or the file ends.
 
-    show: what takes the drawn frames instead of a Window. Raises DataError where there is no camera or no screen.
+    show: called with each drawn frame, instead of a Window. Raises DataError if there is no camera or no screen.
     """
     show = show or Window()
     tracker, summary, start = Tracker(pipeline), VideoSummary(), time.monotonic()
@@ -55,8 +55,8 @@ def watch(
 
 
 def camera_frames(camera: int | str) -> Iterator[np.ndarray]:
-    """RGB frames of a camera as they come; raises DataError where it gives none."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else it has its own lines on missing cameras
+    """RGB frames of a camera as they come; raises DataError if it gives none."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints lines about missing cameras
     source, frames = cv2.VideoCapture(camera), 0
     try:
         while (got := source.read())[0]:
@@ -69,7 +69,7 @@ def camera_frames(camera: int | str) -> Iterator[np.ndarray]:
 
 
 def count(image: np.ndarray, frames: int, seconds: float) -> np.ndarray:
-    """The frame with its number, and frames a second so far, in its lower left corner."""
+    """The frame with its number and the mean frame rate so far in the lower left corner."""
     image, place, font = image.copy(), (8, image.shape[0] - 8), cv2.FONT_HERSHEY_SIMPLEX
     text = f"{frames} ({frames / max(seconds, 1e-3):.0f}/s)"
     for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):

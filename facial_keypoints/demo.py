@@ -1,4 +1,4 @@
-"""A page to try it on, in a browser on this computer: photos, videos and the camera.
+"""A page in the browser for trying the library on photos, videos and the camera.
 
     python -m facial_keypoints.demo            needs Gradio: pip install "facial-keypoints[demo]"
 
@@ -27,9 +27,9 @@ MEGABYTES = 50  # the largest file
 SECONDS = 60  # the longest video
 PATIENCE = 120  # seconds of work on one file
 KEPT = 600  # seconds that uploads and results are kept
-AT_ONCE = 2  # files that are worked on; others wait
+AT_ONCE = 2  # files processed at a time; others wait
 CAMERAS = 8
-HEIGHT = 500  # of the picture on the page
+HEIGHT = 500  # pixels, of the picture on the page
 NOT_SHARED = {"buttons": ["fullscreen"]}  # Gradio's default has a button that sends the picture to Hugging Face
 WELCOME = f"""# Facial keypoints
 Photos and videos of up to {MEGABYTES} MB, videos of up to {SECONDS} seconds. Everything stays on this computer;
@@ -46,7 +46,7 @@ def _gradio():
 
 
 def table(faces: list[dict]) -> str:
-    """What is known of the faces of a picture (results.face_record), in Markdown."""
+    """The faces of a picture (results.face_record) as a Markdown table."""
     if not faces:
         return "Nobody was found."
     rows = ["| face | confidence | yaw | pitch | roll |", "| --- | --- | --- | --- | --- |"]
@@ -58,7 +58,7 @@ def table(faces: list[dict]) -> str:
 
 
 def read_photo(path: Path, folder: Path, pipeline: FacePipeline, drawing: Drawing) -> tuple[Path, Path, str]:
-    """The drawn photo, its JSON file, both in the folder, and a table; raises DataError for what is no picture."""
+    """The drawn photo and its JSON file in the folder, and a table; raises DataError if the file is not a picture."""
     record = read_picture(path, folder / path.name, pipeline, [drawing])
     if "error" in record:
         raise DataError(record["error"])
@@ -71,14 +71,14 @@ def read_photo(path: Path, folder: Path, pipeline: FacePipeline, drawing: Drawin
 def read_video(
     path: Path, folder: Path, pipeline: FacePipeline, drawing: Drawing, report: Callable
 ) -> tuple[Path, Path, str]:
-    """The drawn video, its JSON Lines, both in the folder, and a sentence; report((frame, frames)) for each frame.
+    """The drawn video and its JSON Lines in the folder, and a summary; calls report((frame, frames)) for each frame.
 
-    Raises DataError for what is no video, lasts longer than SECONDS, or takes longer than PATIENCE.
+    Raises DataError if the file is not a video, lasts longer than SECONDS, or takes longer than PATIENCE.
     """
     with Video(path) as video:
         frames, seconds = video.frames, float(video.frames / video.rate)
     if seconds > SECONDS:
-        raise DataError(f"{path}: {seconds:.0f} seconds long, the page takes up to {SECONDS}; the command takes all")
+        raise DataError(f"{path}: {seconds:.0f} seconds long, the page takes up to {SECONDS}; the command takes any")
     start, done = time.monotonic(), 0
 
     def count(error=None):
@@ -95,7 +95,7 @@ def read_video(
 
 @contextmanager
 def told(gradio, path: Path) -> Iterator[None]:
-    """What is raised as DataError is shown on the page, without the folder that the file was uploaded to."""
+    """Shows a DataError on the page, without the folder that the file was uploaded to."""
     try:
         yield
     except DataError as error:
@@ -119,7 +119,7 @@ def page(pipeline: FacePipeline):
 
 
 def _file_tab(gradio, pipeline, points, filters):
-    with gradio.Column(scale=1, min_width=400):  # of the table, or words in its header break
+    with gradio.Column(scale=1, min_width=400):  # narrower, words in the table's header break
         file = gradio.File(label="photo or video", elem_id="file")
         text = gradio.Markdown(elem_id="text")
         save = gradio.DownloadButton("download picture", visible=False, elem_id="save")
@@ -187,7 +187,7 @@ def _camera_answer(gradio, pipeline) -> Callable:
 
 
 def serve(pipeline: FacePipeline, **settings):
-    """Serve the page to this computer; returns its gradio.Blocks. settings: of their launch."""
+    """Serve the page to this computer; returns its gradio.Blocks. settings: arguments of Blocks.launch."""
     gradio, blocks = _gradio(), page(pipeline)
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # fetches no fonts
     settings |= {"max_file_size": f"{MEGABYTES}mb", "theme": theme, "footer_links": [], "quiet": True}
@@ -197,7 +197,7 @@ def serve(pipeline: FacePipeline, **settings):
 
 def main() -> int:
     """Serve the page until Ctrl-C; returns the exit code."""
-    parser = argparse.ArgumentParser("facial_keypoints.demo", description="a page to try it on, in the browser")
+    parser = argparse.ArgumentParser("facial_keypoints.demo", description="a page to try the library in the browser")
     parser.add_argument("--network", default="fast", help=f"{', '.join(NETWORKS)} or an .onnx file; default: fast")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")

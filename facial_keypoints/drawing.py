@@ -41,7 +41,7 @@ def _dots(drawn, keypoints, color):
 
 
 def _whole(position) -> int:
-    """A position for OpenCV, which takes no larger numbers."""
+    """A coordinate as an integer, clipped to what OpenCV can draw."""
     return round(min(max(float(position), -1e8), 1e8))
 
 

@@ -1,14 +1,14 @@
 """The 68 points of a mean head in 3D.
 
-x to the right of the picture, y down, z away from the camera; the unit is the distance of the outer eye corners, the
-origin their middle.
+x to the right of the picture, y down, z away from the camera; the unit is the distance between the outer eye corners,
+the origin their middle.
 """
 
 import cv2
 import numpy as np
 
-# As `python -m turned_heads.fit_template` fits them to labelled photos: the jaw is that of the head, not the visible
-# edge of the cheek.
+# Fitted to labelled photos by `python -m turned_heads.fit_template`: the jaw is that of the head, not the visible edge
+# of the cheek.
 # fmt: off
 POINTS = np.array(
     [
@@ -84,7 +84,7 @@ POINTS = np.array(
 )
 # fmt: on
 
-# More places that the surface of the face goes through, on half of it (x <= 0), placed by hand.
+# More points on the surface of the face, on one half of it (x <= 0), placed by hand.
 SKIN = np.array(
     [
         (-0.12, 0.06, -0.17),  # beside the bridge of the nose
@@ -110,7 +110,7 @@ SKIN = np.array(
     ]
 )
 
-# Median pitch of POINTS fitted to the neutral photos of IMM's 40 people, in degrees; taken off, so that people who
+# Median pitch of POINTS fitted to the neutral photos of IMM's 40 people, in degrees; subtracted, so that people who
 # look straight ahead have a pitch of 0.
 LEVEL = 7.5
 

@@ -1,4 +1,4 @@
-"""Things to wear: they turn with the head in 3D, and what is behind the face is hidden."""
+"""Things to wear: they turn with the head in 3D, and the face hides what is behind it."""
 
 from functools import cache
 from pathlib import Path
@@ -15,15 +15,15 @@ from facial_keypoints.schemes import check_68
 from facial_keypoints.shipped import shipped
 from facial_keypoints.wearables import PICTURES, WEARABLES, Wearable, head, wearable
 
-HIDDEN_BEHIND = 0.03  # outer-eye distances that a picture may lie below the surface of the head and still be seen
-LARGE = 200  # pixels between the outer eye corners, from which pictures are drawn no finer than the photo
+HIDDEN_BEHIND = 0.03  # outer-eye distances by which a picture may lie below the head's surface and still be seen
+LARGE = 200  # pixels between the outer eye corners; on larger faces pictures are drawn without supersampling
 BAND = 250_000  # pixels of the photo that are drawn at a time, to bound the memory
 
 
 def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4)
-    """A picture of PICTURES by its name, or an image file by its path, as RGBA.
+    """A picture from PICTURES by its name, or an image file by its path, as RGBA.
 
-    Raises FileNotFoundError for a missing file, DataError for one that is no picture or has no alpha.
+    Raises FileNotFoundError for a missing file, DataError for one that is not a picture or has no alpha channel.
     """
     path = shipped(f"{name_or_path}.png") if name_or_path in PICTURES else Path(name_or_path)
     if not path.is_file():
@@ -38,7 +38,7 @@ def load_artwork(name_or_path: str | Path) -> np.ndarray:  # RGBA uint8 (H, W, 4
 
 
 def fastened(surface: np.ndarray, pose: Pose, matrix: np.ndarray) -> np.ndarray:  # (R, C, 3)
-    """A surface of the head (R, C, 3) as the camera of its pose sees it, moved by a matrix (2, 3) in the picture.
+    """A surface of the head (R, C, 3) projected by the camera of its pose, then moved by a matrix (2, 3).
 
     x and y in pixels; z is the distance, in outer-eye distances.
     """
@@ -48,9 +48,9 @@ def fastened(surface: np.ndarray, pose: Pose, matrix: np.ndarray) -> np.ndarray:
 
 
 def fastening(pose: Pose, keypoints: np.ndarray, thing: Wearable) -> np.ndarray:  # (2, 3)
-    """The affine matrix that moves the mean head in its pose to where the keypoints (68, 2) are that hold the thing.
+    """The affine matrix from the projected mean head to the keypoints (68, 2), fitted to those that hold the thing.
 
-    Least squares with a penalty (ridge regression) on all that is not a shift.
+    Least squares with a penalty (ridge regression) on everything but the shift.
     """
     held_by = list(thing.held_by)
     shown = pose.project(FACE_3D[held_by])
@@ -61,7 +61,7 @@ def fastening(pose: Pose, keypoints: np.ndarray, thing: Wearable) -> np.ndarray:
 
 
 def put_on(image: np.ndarray, keypoints: np.ndarray, thing: Wearable) -> None:
-    """Draw a thing on one face (68, 2) into an image, in place; nothing where keypoints show no face."""
+    """Draw a thing on one face (68, 2) into an image, in place; nothing if the keypoints do not form a face."""
     try:
         pose = head_pose(keypoints)
     except DataError:
@@ -83,7 +83,7 @@ def put_on(image: np.ndarray, keypoints: np.ndarray, thing: Wearable) -> None:
 
 
 def _within(surfaces: list[np.ndarray], shape: tuple) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom (the last two exclusive) of what an image shows of surfaces."""
+    """Left, top, right, bottom (the last two exclusive) of the surfaces' bounding box within an image."""
     places = np.concatenate([surface[..., :2].reshape(-1, 2) for surface in surfaces])
     limit = shape[1::-1]
     start = np.clip(np.floor(places.min(axis=0)), 0, limit).astype(int)
@@ -93,7 +93,7 @@ def _within(surfaces: list[np.ndarray], shape: tuple) -> tuple[int, int, int, in
 
 @cache
 def _artwork(name: str) -> np.ndarray:  # float32 (h, w, 4)
-    """A picture with alpha 0-1, and colours times alpha, so that those of clear pixels do not bleed into edges."""
+    """A picture with premultiplied alpha 0-1, so that colours of transparent pixels do not bleed into edges."""
     layer = load_artwork(name).astype(np.float32)
     layer[..., 3] /= 255
     layer[..., :3] *= layer[..., 3:]
@@ -103,8 +103,8 @@ def _artwork(name: str) -> np.ndarray:  # float32 (h, w, 4)
 def wear(image: np.ndarray, keypoints: np.ndarray, name: str) -> np.ndarray:
     """A copy of an image, as RGB, with "sunglasses", a "hat", a "moustache", a "mask" or a "cat" on every face.
 
-    image: see images.as_rgb; keypoints: (68, 2) for one face or (N, 68, 2) for several, none included, in its
-    pixels. Raises DataError for no picture, another name, another shape, or keypoints that are not finite.
+    image: see images.as_rgb; keypoints: in its pixels, (68, 2) for one face or (N, 68, 2) for any number. Raises
+    DataError if the image is not a picture, for an unknown name, another shape, or keypoints that are not finite.
     """
     if name not in WEARABLES:
         raise DataError(f"{name!r}: nothing of that name to wear; there are {', '.join(WEARABLES)}")

@@ -1,4 +1,4 @@
-"""Geometry as one 2x3 matrix: crop, scale, rotation, shift and mirroring are multiplied, the image is warped once.
+"""Geometry as 2x3 matrices: crop, scale, rotation, shift and mirroring are multiplied, the image is warped once.
 
 Pixel centres are at whole numbers: the picture's left edge is at x = -0.5.
 """

@@ -1,4 +1,4 @@
-"""Reading pictures of any kind as RGB uint8, and the one exception of this project."""
+"""Reading pictures of any kind as RGB uint8, and DataError, which the whole project raises."""
 
 import threading
 from contextlib import contextmanager
@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-DRAWINGS = ("EPS", "WMF")  # Pillow has Ghostscript run the first and Windows the second
-MAX_MEGAPIXELS = 300  # a phone takes 200; Pillow by itself refuses more than 179
-# The header of a damaged file can claim any size. Of a blank picture, PNG packs 1,032 pixels into a byte and GIF up to
-# 2,731, and PNG 8,256 pixels of one bit. Below LARGE megapixels a false claim costs little.
+DRAWINGS = ("EPS", "WMF")  # Pillow renders the first with Ghostscript and the second with Windows
+MAX_MEGAPIXELS = 300  # phones take photos of 200; Pillow's own limit is 179
+# The header of a damaged file can claim any size. For a blank picture, PNG packs 1,032 pixels into a byte, or 8,256
+# one-bit pixels, and GIF up to 2,731. Below LARGE megapixels a false claim costs little.
 LARGE, PIXELS_PER_BYTE, ONE_BIT_PIXELS_PER_BYTE = 50, 3_000, 10_000
-STRIP = 1_000_000  # pixels that are converted at a time, so that a large photo has no more copies in memory
+STRIP = 1_000_000  # pixels converted at a time, so that no further copy of a large photo is in memory
 
 _PILLOW_LIMIT = threading.Lock()
 
 
 class DataError(ValueError):
-    """A mistake in the user's data, told in one sentence."""
+    """A mistake in the user's data, described in one sentence."""
 
 
 def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> np.ndarray:  # (H, W, 3) RGB uint8
 
 
 def decode_image(content: bytes, name: str) -> np.ndarray:  # (H, W, 3) RGB uint8
-    """`read_image` of a file's content; raises DataError, which calls the picture by `name`."""
+    """`read_image` for a file's content; raises DataError that calls the picture `name`."""
     return _decode(BytesIO(content), name)
 
 
@@ -46,23 +46,23 @@ def _decode(file: Path | BytesIO, name: str) -> np.ndarray:  # (H, W, 3) RGB uin
         with picture:
             _check_size(picture, file, name)
             if picture.format in DRAWINGS:
-                raise ValueError("a drawing that other programs would have to run, save it as PNG")
+                raise ValueError("a drawing that needs another program to render it, save it as PNG")
             _check_pixels(picture)
             ImageOps.exif_transpose(picture, in_place=True)
             return _rgb(picture)
     except DataError:
         raise
-    except Exception as error:  # Pillow and its decoders have an exception for every way to be damaged
+    except Exception as error:  # Pillow and its decoders raise many types for damaged files
         raise DataError(f"{name}: not a readable picture ({_line(error)})") from None
 
 
 def _line(error):
-    return " ".join(str(error).partition(" <_io.")[0].split()) or type(error).__name__  # Pillow names an open file so
+    return " ".join(str(error).partition(" <_io.")[0].split()) or type(error).__name__  # how Pillow names open files
 
 
 @contextmanager
 def _pillow_limit_off():
-    """Lets Image.open read a header of any size; the limit belongs to the whole process, so it is put back at once."""
+    """Lets Image.open read a header of any size; the limit is global to the process, so it is restored at once."""
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -72,7 +72,7 @@ def _pillow_limit_off():
 
 
 def _check_size(picture, file, name):
-    """Raise DataError for more pixels than are read, or than the file can hold."""
+    """Raise DataError for more pixels than MAX_MEGAPIXELS or than the file can hold."""
     pixels, size = picture.width * picture.height, f"{picture.width} x {picture.height} pixels"
     if pixels > MAX_MEGAPIXELS * 1_000_000:
         raise DataError(f"{name}: over {MAX_MEGAPIXELS} megapixels, save it smaller")
@@ -83,10 +83,10 @@ def _check_size(picture, file, name):
 
 
 def _check_pixels(picture):
-    """Raise ValueError for a Pillow image without pixels, or with 32 bits a channel, whose white is unknown."""
+    """Raise ValueError for a Pillow image without pixels, or with 32 bits a channel, whose white level is unknown."""
     if not picture.width or not picture.height:
         raise ValueError("it has no pixels")
-    # Pillow opens some files of 16 bits as mode I, which is 32 bits in all others.
+    # Pillow opens some 16-bit files as mode I, which means 32 bits in all other formats.
     if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
         raise ValueError("it has 32 bits a channel, save it with 8 or 16")
 
@@ -119,7 +119,7 @@ def as_rgb(image) -> np.ndarray:  # (H, W, 3) uint8
     try:
         image = np.asarray(image)
     except ValueError:
-        raise DataError("lists of different lengths are no image: expected RGB uint8 (H, W, 3)") from None
+        raise DataError("lists of different lengths are not an image: expected RGB uint8 (H, W, 3)") from None
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:

@@ -8,15 +8,15 @@ from facial_keypoints.geometry import compose, resize_matrix, similarity, tight_
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.schemes import check_68
 
-FARTHEST = 1e5  # pixels that keypoints may be away
-EDGE = 0.06  # of the box's longer side: how far the soft edge of a swapped face reaches inwards
+FARTHEST = 1e5  # pixels, the largest coordinate of keypoints
+EDGE = 0.06  # width of a swapped face's soft edge, as a fraction of the box's longer side
 
 
 def delaunay(points: np.ndarray) -> np.ndarray:  # (T, 3) indices
     """The Delaunay triangles of points (N, 2), the smallest first."""
     points = np.asarray(points, np.float32)
     low, span = points.min(axis=0), max(float(np.ptp(points, axis=0).max()), 1.0)
-    plane = cv2.Subdiv2D((0, 0, 1000, 1000))  # the triangles at its rim have corners that are no points
+    plane = cv2.Subdiv2D((0, 0, 1000, 1000))  # triangles at its rim have corners that are not in `points`
     placed = 250 + 500 * (points - low) / span
     plane.insert(placed.tolist())
     corners = plane.getTriangleList().reshape(-1, 3, 1, 2)
@@ -34,7 +34,7 @@ def warp_triangles(image: np.ndarray, source: np.ndarray, target: np.ndarray, si
     source, target = np.float32(source), np.float32(target)
     triangles = delaunay(target)
     labels = np.full((size[1], size[0]), -1, np.int32)
-    for number, triangle in enumerate(triangles):  # a larger triangle takes the rim of a smaller one
+    for number, triangle in enumerate(triangles):  # larger triangles are drawn over the rims of smaller ones
         cv2.fillConvexPoly(labels, np.rint(target[triangle] * 16).astype(np.int32), number, shift=4)
     matrices = np.stack([cv2.getAffineTransform(target[some], source[some]) for some in triangles])
     y, x = np.indices(labels.shape)
@@ -47,11 +47,11 @@ def warp_triangles(image: np.ndarray, source: np.ndarray, target: np.ndarray, si
 
 
 def swap_face(photo: np.ndarray, keypoints: np.ndarray, other: np.ndarray, other_keypoints: np.ndarray) -> np.ndarray:
-    """A copy of `photo` in which one face wears the inner face, from brows to chin, of another photo.
+    """A copy of `photo` with its inner face, from brows to chin, replaced by that of another photo.
 
     photo, other: see images.as_rgb; keypoints: (68, 2), in pixels of each. The other face is moved onto the first by
-    Delaunay triangles, takes its light and complexion, and fades in from the edge. Raises DataError for keypoints that
-    are no face.
+    Delaunay triangles, takes on its light and complexion, and fades in from the edge. Raises DataError for keypoints
+    that do not form a face.
     """
     photo, other = as_rgb(photo).copy(), as_rgb(other)
     keypoints, other_keypoints = _checked(keypoints), _checked(other_keypoints)
@@ -60,7 +60,7 @@ def swap_face(photo: np.ndarray, keypoints: np.ndarray, other: np.ndarray, other
         return photo
     here, size = photo[part], photo[part].shape[1::-1]
     keypoints = transform_points(matrix, keypoints)
-    near = similarity(other_keypoints, keypoints)  # first as large as the face that it replaces, without aliasing
+    near = similarity(other_keypoints, keypoints)  # first scaled to the face that it replaces, without aliasing
     source = transform_points(near, other_keypoints)
     face = warp_triangles(warp(other, near, size), source, _with_parts_of(source, keypoints), size)
     hull = np.zeros(size[::-1], np.uint8)
@@ -103,7 +103,7 @@ def _checked(keypoints):
 
 
 def _surroundings(keypoints, shape):
-    """The part of a picture around a face, as slices, and the matrix of the keypoints into it."""
+    """The part of a picture around a face, as slices, and the matrix from the picture to it."""
     x, y, w, h = tight_box(keypoints)
     room = max(w, h) / 4
     left, right = np.clip([np.floor(x - room), np.ceil(x + w + room)], 0, shape[1]).astype(int)
@@ -120,7 +120,7 @@ def _with_parts_of(source, keypoints):
 
 
 def _in_the_light_of(face, here, hull, sigma):
-    """float32: the face with the light and complexion of the picture under it: both are blurred, within the hull."""
+    """The face (float32) in the light and complexion of the picture under it, both blurred within the hull."""
 
     def blurred(picture):
         weight = cv2.GaussianBlur(hull.astype(np.float32), (0, 0), sigma)[..., None]

@@ -78,7 +78,7 @@ def mirror_averaged(locate: Callable, crops: np.ndarray, expects: Expects) -> np
 
 
 class OnnxNetwork:
-    """A network of an ONNX file that `python -m training.export` wrote, run by onnxruntime.
+    """A network from an ONNX file that `python -m training.export` wrote, run by onnxruntime.
 
     device: "cpu", or "cuda" with the package onnxruntime-gpu; threads: for inference, None for one per core. Safe to
     share between threads. Raises DataError for a file that cannot be used or a device that is not available.
@@ -100,7 +100,7 @@ class OnnxNetwork:
 
 
 def _session(path, device, threads):
-    """An onnxruntime session for a file; imported here since its import takes longer than that of all the rest."""
+    """An onnxruntime session for a file; onnxruntime is imported here, since that takes longer than all the rest."""
     import onnxruntime
 
     providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

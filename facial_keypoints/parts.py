@@ -1,4 +1,4 @@
-"""Files anywhere, and the Parquet parts that `facial-keypoints-bulk` writes (README.md of this folder)."""
+"""Files on any file system, and the Parquet parts that `facial-keypoints-bulk` writes (README.md of this folder)."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pyarrow import fs
 from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import Face
 
-SETTINGS = "_settings.json"  # readers of Parquet folders pass over names with _
+SETTINGS = "_settings.json"  # readers of Parquet folders skip names that start with _
 NUMBERS = pa.list_(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -52,7 +52,7 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
 def _filesystem(root):
     try:
         return fs.FileSystem.from_uri(root)
-    except pa.ArrowInvalid:  # a kind that pyarrow does not know
+    except pa.ArrowInvalid:  # a scheme that pyarrow does not support
         return _filesystem_of_fsspec(root)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{root}: {error}") from None
@@ -69,7 +69,7 @@ def _filesystem_of_fsspec(root):
 
 
 def read_file(place: str) -> bytes:
-    """The content of a file anywhere; raises DataError."""
+    """The content of a file on any file system; raises DataError."""
     try:
         system, path = filesystem(place)
         with system.open_input_stream(path, compression=None) as stream:
@@ -92,7 +92,7 @@ class Folder:
         return f"{self.path}/{name}"
 
     def names(self) -> set[str]:
-        """The names of its files, none where there is no folder yet."""
+        """The names of its files, none if there is no folder yet."""
         found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return {info.base_name for info in found if info.is_file}
 
@@ -105,17 +105,17 @@ class Folder:
         self.system.delete_file(self.file(name))
 
     def tidy(self) -> None:
-        """Delete what workers that died have left behind."""
+        """Delete the files that dead workers left behind."""
         for name in self.names():
             if name.startswith("_part"):
                 self.delete(name)
 
     def create(self) -> None:
-        """Make the folder where there is none."""
+        """Create the folder if there is none."""
         try:
             self.system.create_dir(self.path)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self.place}: cannot be made ({error})") from None
+            raise DataError(f"{self.place}: cannot be created ({error})") from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:
@@ -134,7 +134,7 @@ class Folder:
             stream.write(content)
 
     def settle(self, settings: dict) -> None:
-        """Note the settings of the first run; raises DataError where the parts were made with others."""
+        """Store the settings of the first run; raises DataError if the parts were made with others."""
         if SETTINGS not in self.names():
             return self.write(SETTINGS, json.dumps(settings).encode())
         before = json.loads(read_file(f"{self.place}/{SETTINGS}"))
@@ -161,7 +161,7 @@ def _face_row(number, face):
 
 
 def encoded(rows: list[dict]) -> pa.Buffer:
-    """A Parquet file of such rows; columns that a row does not have are null."""
+    """A Parquet file of such rows; columns that a row lacks are null."""
     table, sink = pa.Table.from_pylist(rows, SCHEMA), pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

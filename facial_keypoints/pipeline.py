@@ -29,8 +29,8 @@ from facial_keypoints.shipped import shipped
 NETWORKS = ("accurate", "fast")
 DETECTORS = ("yunet", "haar")
 UNTURNED = quarter_turns(0, (1, 1))
-FARTHEST = 1e6  # pixels that a box may be away, or wide or high
-GROUP_MEGABYTES = 200  # of decoded photos whose faces share batches
+FARTHEST = 1e6  # pixels, the largest x, y, w or h of a box
+GROUP_MEGABYTES = 200  # of decoded photos in a group, whose faces share batches
 TURNED_PIXELS = 16_000_000  # larger photos are scaled down before they are turned
 ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
@@ -64,7 +64,7 @@ class Face:
 
 
 def as_boxes(boxes) -> np.ndarray:  # (N, 4) float32
-    """Boxes x, y, w, h, an array or lists, as an array; raises DataError for a box without size or out of reach."""
+    """Boxes x, y, w, h, an array or lists, as an array; raises DataError for a box without size or beyond FARTHEST."""
     wrong = DataError("a box must be x, y, w, h in pixels with w and h above zero")
     try:
         boxes = np.atleast_2d(np.asarray(boxes, float))
@@ -130,7 +130,7 @@ def load_detector(detector: str | Callable) -> Callable:
         return detector
     if detector not in DETECTORS:
         raise DataError(f"detector {detector!r}: expected {', '.join(DETECTORS)} or a callable")
-    from detector_architectures.haar import HaarDetector  # only where it is asked for
+    from detector_architectures.haar import HaarDetector  # only when it is needed
     from detector_architectures.yunet import NoNetworkFile, YuNetDetector
 
     if detector == "haar":
@@ -200,7 +200,7 @@ class FacePipeline:
         return self._find([_Photo(image, boxes, scores)])[0]
 
     def keypoints(self, image, boxes, jaw: str = "seen") -> np.ndarray:  # (N, K, 2) float32
-        """Keypoints in photo pixels of the faces in given tight boxes (N, 4): one pass, every box is answered.
+        """Keypoints in photo pixels of the faces in given tight boxes (N, 4): one pass, no box is rejected.
 
         jaw: "seen", or "3d" for all 68 points with the jaw line of the head, see Face; raises DataError if the network
         predicts one jaw line only.
@@ -214,7 +214,7 @@ class FacePipeline:
     def look_again(self, matrix: np.ndarray, keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
         """The matrix of the second crop: around the keypoints (K, 2) found in the first one, see matrix_around.
 
-        If their box is more than 1.5 times as large or as small as the first box, the first matrix is kept.
+        If their box is more than 1.5 times larger or smaller than the first box, the first matrix is kept.
         """
         size = np.ptp(transform_points(matrix, keypoints[: self.scheme.num_points]), axis=0)
         grown = size.max() / self._box_side
@@ -296,7 +296,7 @@ class FacePipeline:
         ]
 
     def _find_turned(self, image: np.ndarray) -> list[Face]:
-        """The faces of a photo on its side or upside down: those of the quarter turn with the most certain ones."""
+        """The faces of a photo on its side or upside down, from the quarter turn with the highest total certainty."""
         small, photos = _scaled_down(image, TURNED_PIXELS), []
         to_small = resize_matrix(image.shape[1::-1], small.shape[1::-1])
         for turns, rotation in ROTATIONS.items():
@@ -329,16 +329,16 @@ class FacePipeline:
 
 
 def _scaled_down(image, most):
-    """The image, smaller where it has more than `most` pixels."""
+    """The image, scaled down if it has more than `most` pixels."""
     scale = np.sqrt(most / (image.shape[0] * image.shape[1]))
     return image if scale >= 1 else resize(image, [max(1, round(scale * side)) for side in image.shape[1::-1]])
 
 
 class _Photo:
-    """An image and the detections in it, or in the image that the matrix `turn` makes of it."""
+    """An image and the detections in it, or in a copy of it turned by the matrix `turn`."""
 
     def __init__(self, image, boxes, scores, turn=UNTURNED, certain=np.inf):
-        self.turn, self.certain = turn, certain  # boxes with this score are kept whatever the confidence
+        self.turn, self.certain = turn, certain  # boxes from this score on are kept at any confidence
         self.image, self.boxes, self.scores = as_rgb(image), as_boxes(boxes), np.asarray(scores)
         if self.scores.shape != (len(self.boxes),):
             raise DataError(f"scores {self.scores.shape} for {len(self.boxes)} boxes: expected one for each")

@@ -13,7 +13,7 @@ from facial_keypoints.schemes import check_68
 # Pose is fitted to brows, nose, eye and mouth corners: the outline slides over a turning head, and lips move. The jaw
 # of the head, where a network predicts it, makes the pose no better (results/log.md, item 28).
 RIGID_POINTS = [*range(17, 28), 30, 31, 33, 35, 36, 39, 42, 45, 48, 54]
-DISTANCE = 8  # of the assumed camera, in outer-eye distances; a portrait's
+DISTANCE = 8  # of the assumed camera, in outer-eye distances; typical of portraits
 
 TILTED = 10  # degrees; most faces in training are tilted by less, so such faces stay as they are
 
@@ -34,7 +34,7 @@ def upright_matrix(keypoints: np.ndarray) -> np.ndarray:  # (2, 3)
 class Pose:
     """The position and rotation of a head in camera coordinates: x right, y down, z away from the camera.
 
-    rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera; camera (3, 3) takes it on
+    rotation (3, 3) and translation (3,), in outer-eye distances, take FACE_3D to the camera; camera (3, 3) projects it
     to pixels of the image. The angles, in degrees, are 0 for a head that looks straight at the camera; rotation =
     Rz(roll) Ry(-yaw) Rx(-pitch).
     """
@@ -64,7 +64,7 @@ class Pose:
         return float(self.camera[0, 0] / self.translation[2])
 
     def project(self, points: np.ndarray) -> np.ndarray:  # (K, 2)
-        """Where points (K, 3) of the head, in FACE_3D's coordinates, are seen in the image, in pixels."""
+        """Points (K, 3) of the head, in FACE_3D's coordinates, projected into the image, in pixels."""
         seen = (points @ self.rotation.T + self.translation) @ self.camera.T
         return seen[:, :2] / seen[:, 2:]
 

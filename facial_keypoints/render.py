@@ -1,6 +1,6 @@
-"""Pictures on curved surfaces, as a camera sees them: what is behind is hidden, edges are soft.
+"""Pictures on curved surfaces, as a camera sees them, with hidden parts removed and soft edges.
 
-A surface is a grid of places (R, C, 3) in the camera's view: x and y in pixels of the photo, z the distance.
+A surface is a grid of points (R, C, 3) in the camera's view: x and y in pixels of the photo, z the distance.
 """
 
 from functools import cache
@@ -8,12 +8,12 @@ from functools import cache
 import cv2
 import numpy as np
 
-FARTHEST = 1e5  # pixels; places beyond are moved there
+FARTHEST = 1e5  # pixels; coordinates are clipped to this
 
 
 @cache
 def triangles_of(rows: int, columns: int) -> np.ndarray:  # (T, 3)
-    """The triangles of a grid, as numbers of its places in reading order."""
+    """The triangles of a grid, as indices of its points in row-major order."""
     place = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = place[:-1, :-1], place[:-1, 1:], place[1:, :-1], place[1:, 1:]
     return np.stack([np.stack([a, b, c], axis=-1), np.stack([b, d, c], axis=-1)]).reshape(-1, 3)
@@ -34,7 +34,7 @@ def cover(corners: np.ndarray, depth: np.ndarray, size: tuple) -> np.ndarray:  #
 
 
 def interpolate(corners: np.ndarray, values: np.ndarray, covered: np.ndarray) -> np.ndarray:  # (H, W, D) float32
-    """Values at the corners of triangles, (T, 3, D), in every pixel of `cover`'s answer; infinite where there is none.
+    """Values at the corners of triangles, (T, 3, D), interpolated at the pixels `cover` found; infinite elsewhere.
 
     corners: (T, 3, 2). Values are clipped to little more than the range of their triangle's corners, since
     extrapolation is unstable on triangles that are seen edge-on.
@@ -54,7 +54,7 @@ def interpolate(corners: np.ndarray, values: np.ndarray, covered: np.ndarray) ->
 class View:
     """A rectangle of a photo that surfaces are drawn into.
 
-    left, top, size (w, h): in its pixels; finer: how many times as large it is drawn, to be averaged down, which makes
+    left, top, size (w, h): in its pixels; finer: the supersampling factor; drawing larger and averaging down makes
     edges soft.
     """
 
@@ -74,7 +74,7 @@ class View:
         return interpolate(corners, depth[..., None], covered)[..., 0]
 
     def draw(self, surface: np.ndarray, picture: np.ndarray, limit: np.ndarray) -> np.ndarray:  # (H, W, 4) float32
-        """A picture (h, w, 4), alpha 0-1 and colours times alpha, spread over a surface; parts beyond `limit` hidden.
+        """A picture (h, w, 4), premultiplied alpha 0-1, spread over a surface; parts beyond `limit` are hidden.
 
         limit: (H, W), distances as `depth` gives them. The result is `finer` times as large as the rectangle.
         """
@@ -95,7 +95,7 @@ class View:
 
 
 def _reduced(picture: np.ndarray, corners: np.ndarray, cells: tuple) -> np.ndarray:
-    """The picture averaged down to about the size in which its cells are seen, so that it does not alias."""
+    """The picture averaged down to about the size at which its cells are seen, which avoids aliasing."""
     sides = np.linalg.norm(corners[: len(corners) // 2, 1:] - corners[: len(corners) // 2, :1], axis=2)
     wanted = np.percentile(sides, 90, axis=0) * cells
     size = [int(np.clip(np.ceil(side), 2, limit)) for side, limit in zip(wanted, picture.shape[1::-1], strict=True)]

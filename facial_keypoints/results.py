@@ -18,14 +18,14 @@ from facial_keypoints.images import DataError
 from facial_keypoints.pipeline import Face
 
 JSON, CSV = "keypoints.jsonl", "keypoints.csv"
-ENDINGS_KEPT = (".jpg", ".jpeg", ".png", ".webp")  # of drawn pictures
+ENDINGS_KEPT = (".jpg", ".jpeg", ".png", ".webp")  # others are drawn as .jpg
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The name of a file to write first: it replaces `path` when the block ends well, else it is deleted.
+    """A temporary file to write: it replaces `path` if the block succeeds, otherwise it is deleted.
 
-    Raises DataError where nothing can be written.
+    Raises DataError if nothing can be written.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -40,7 +40,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def save_picture(image: np.ndarray, path: Path) -> None:
-    """Write RGB uint8 as the kind of file the path's ending says; raises DataError if it cannot be written."""
+    """Write RGB uint8 in the format of the path's ending; raises DataError if it cannot be written."""
     try:
         with whole(path) as part:
             Image.fromarray(image).save(part, quality=95)
@@ -49,14 +49,14 @@ def save_picture(image: np.ndarray, path: Path) -> None:
 
 
 def face_record(face: Face) -> dict:
-    """A face as JSON has it: pixels to 2 decimals, degrees to 1, confidence to 3."""
-    sure, pose = face.confidence, face.pose
+    """A face as stored in JSON: pixels to 2 decimals, degrees to 1, confidence to 3."""
+    confidence, pose = face.confidence, face.pose
     return {
         "box": _rounded(face.box, 2),
         "score": _rounded(face.score, 3),
         "pose": pose and {angle: _rounded(getattr(pose, angle), 1) for angle in ("yaw", "pitch", "roll")},
         "keypoints": _rounded(face.keypoints, 2),
-        "confidence": None if sure is None else _rounded(sure, 3),
+        "confidence": None if confidence is None else _rounded(confidence, 3),
         "jaw_3d": None if face.jaw_3d is None else _rounded(face.jaw_3d, 2),
     }
 
@@ -66,7 +66,7 @@ def _rounded(numbers, decimals: int):
 
 
 class Journal:
-    """The lines of keypoints.jsonl in a folder, one a picture; those of an earlier run are kept, see `done`.
+    """The lines of keypoints.jsonl in a folder, one per picture; those of an earlier run are kept, see `done`.
 
     A context: inside it, the lines are in keypoints.jsonl.part; a run that fails or is killed leaves that file behind,
     and the next run continues it.
@@ -91,7 +91,7 @@ class Journal:
         lines.write(json.dumps(record) + "\n")
 
     def add(self, record: dict) -> None:
-        """One more line; raises DataError where it cannot be written."""
+        """Append a line; raises DataError if it cannot be written."""
         try:
             self.lines.write(json.dumps({"file": record["file"], **self.settings, **record}) + "\n")
             self.lines.flush()
@@ -111,14 +111,14 @@ class Journal:
 
 
 def check_settings(path: Path, record: dict, settings: dict) -> None:
-    """Raise DataError where a line of the file `path` was made with other settings."""
+    """Raise DataError if a line of the file `path` was made with other settings."""
     if others := {key: record.get(key) for key in settings if record.get(key) != settings[key]}:
         made = " and ".join(f"{key} {value}" for key, value in others.items())
         raise DataError(f"{path}: made with {made}; name another --output, or delete it")
 
 
 def read_lines(path: Path) -> Iterator[dict]:
-    """The lines of keypoints.jsonl, none where there is no such file; without those that a killed run left broken."""
+    """The lines of keypoints.jsonl, none if there is no such file; broken lines of a killed run are skipped."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -144,9 +144,9 @@ def write_csv(folder: Path, num_points: int) -> None:
 
 def _cells(face: dict) -> list:
     """The cells of a face; unknown values are empty."""
-    sure = face["confidence"] or [None] * len(face["keypoints"])
-    points = [(x, y, confidence) for (x, y), confidence in zip(face["keypoints"], sure, strict=True)]
-    mean = round(float(np.mean(sure)), 3) if face["confidence"] else None
+    confidences = face["confidence"] or [None] * len(face["keypoints"])
+    points = [(x, y, confidence) for (x, y), confidence in zip(face["keypoints"], confidences, strict=True)]
+    mean = round(float(np.mean(confidences)), 3) if face["confidence"] else None
     pose = face["pose"] or dict.fromkeys(("yaw", "pitch", "roll"))
     return [*face["box"], face["score"], mean, *pose.values(), *(number for point in points for number in point)]
 
@@ -167,7 +167,7 @@ class Drawing:
         return draw_faces(image, faces) if self.keypoints else image
 
     def pictures(self, image: np.ndarray, faces: list[Face]) -> list[np.ndarray]:
-        """The drawn picture; none of a photo without faces."""
+        """The drawn picture; none for a photo without faces."""
         return [self(image, faces)] if faces else []
 
     def paths(self, name: Path, faces: int) -> list[Path]:
@@ -196,6 +196,6 @@ class Crops:
 
 
 def _named(name: Path, what: str) -> Path:
-    """The name of a picture made of another one."""
+    """The path of a picture made from another one."""
     ending = name.suffix if name.suffix.lower() in ENDINGS_KEPT else f"{name.suffix}.jpg"
     return name.with_name(f"{name.stem}_{what}{ending}")

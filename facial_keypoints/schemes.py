@@ -12,7 +12,7 @@ from facial_keypoints.images import DataError
 
 @dataclass(frozen=True)
 class Scheme:
-    """A landmark scheme: what the keypoints, numbered from 0, are. Data sets have one, weights files store it.
+    """A landmark scheme: the meaning of the keypoints, numbered from 0. Data sets have one, weights files store it.
 
     mirror: mirror[i] is the point that point i becomes in a mirror image, None if unknown (then no mirror images are
     used); ruler: the two points whose distance normalises the mean error (NME), None for the size of the box;
@@ -40,15 +40,15 @@ class Scheme:
                 raise DataError(f"scheme {self.name}: mirror must list every point once and undo itself")
 
     def check(self, keypoints) -> None:
-        """Raise DataError if keypoints (..., K, 2) are not num_points many."""
+        """Raise DataError if keypoints (..., K, 2) are not num_points in number."""
         if keypoints.shape[-2] != self.num_points:
             raise DataError(f"{keypoints.shape[-2]} keypoints, but the scheme {self.name} has {self.num_points}")
 
     def swap_sides(self, points):  # (..., K, C)
-        """Points (..., K, C), an array or a tensor, renamed as in a mirror image; DataError without a mirror table."""
+        """Points (..., K, C), an array or a tensor, renumbered as in a mirror image; DataError without a table."""
         self.check(points)
         if self.mirror is None:
-            raise DataError(f"scheme {self.name}: has no mirror table, so nobody knows which points swap")
+            raise DataError(f"scheme {self.name}: has no mirror table, so it is unknown which points swap")
         return points[..., list(self.mirror), :]
 
     def to_json(self) -> str:
@@ -62,7 +62,7 @@ class Scheme:
 
     @classmethod
     def from_dict(cls, content: dict) -> "Scheme":
-        """The scheme of a dict of lists, as read from TOML or JSON; raises DataError for unknown or missing fields."""
+        """The scheme in a dict of lists, as read from TOML or JSON; raises DataError for unknown or missing fields."""
         fields = set(cls.__dataclass_fields__)
         if unknown := sorted(set(content) - fields):
             raise DataError(f"a scheme has no {', '.join(unknown)}; its fields are {', '.join(sorted(fields))}")
@@ -94,7 +94,7 @@ def read_scheme(path: str | Path) -> Scheme:
 
 
 # The points of Multi-PIE / iBUG 300-W (Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV Workshops 2013,
-# figure 1). The ruler is the distance of the outer eye corners (section 4 there).
+# figure 1). The ruler is the distance between the outer eye corners (section 4 there).
 IBUG_68 = Scheme(
     name="ibug-68",
     num_points=68,
@@ -136,12 +136,12 @@ def check_68(keypoints) -> np.ndarray:
     """Keypoints (..., 68, 2) as an array, for functions that need IBUG_68; DataError for other shapes."""
     keypoints = np.asarray(keypoints)
     if keypoints.shape[-2:] != (IBUG_68.num_points, 2):
-        raise DataError(f"keypoints {keypoints.shape}: expected (68, 2), since only {IBUG_68.name} is known here")
+        raise DataError(f"keypoints {keypoints.shape}: expected (68, 2), since only {IBUG_68.name} is supported here")
     return keypoints
 
 
-# The 68 points, then the jaw of the head: where its 17 points are in 3D, hidden or not. The first 17 follow the edge
-# of the cheek that is seen, as the labels of 300-W do; on a face from the front both are the same.
+# The 68 points, then the jaw of the head: its 17 points as they are in 3D, hidden or not. The first 17 follow the
+# visible edge of the cheek, as the labels of 300-W do; on a frontal face both are the same.
 TWO_JAWS = Scheme(
     name="ibug-68 and the head's jaw",
     num_points=85,
@@ -153,5 +153,5 @@ TWO_JAWS = Scheme(
 
 
 def with_jaw_3d(points: np.ndarray) -> np.ndarray:  # (..., 68, 2)
-    """The 68 points with the jaw of the head, of the 85 points (..., 85, 2) of TWO_JAWS."""
+    """The 68 points with the jaw of the head, from the 85 points (..., 85, 2) of TWO_JAWS."""
     return np.concatenate([points[..., 68:85, :], points[..., 17:68, :]], axis=-2)

@@ -1,7 +1,7 @@
 """The pictures that `facial-keypoints-bulk` reads, as shards: Parquet files of paths or of encoded pictures.
 
-A chunk is a slice of a row group of a shard, and its part is named after its place there: whoever reads the chunk
-again writes the same file again.
+A chunk is a slice of a shard's row group, and its part is named after its position there: reading a chunk again writes
+the same file again.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from facial_keypoints.batch import PICTURES
 from facial_keypoints.images import DataError
 from facial_keypoints.parts import Folder, filesystem
 
-LISTED = "_pictures.parquet"  # the shard of a folder or list, in the output
-LISTED_ROWS = 65536  # of a row group of LISTED
+LISTED = "_pictures.parquet"  # in the output: the paths of a folder or list, as a shard
+LISTED_ROWS = 65536  # per row group of LISTED
 
 
 @dataclass(frozen=True)
 class Shard:
     """A Parquet file of pictures: their paths, or the pictures themselves with their names.
 
-    number: among the shards; path, content: the columns, None for one that there is not; groups: the number of rows of
-    every row group; chunk: the pictures of a part.
+    number: its index among the shards; path, content: the names of these columns, None if it has no such column;
+    groups: the number of rows in each row group; chunk: pictures per part.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Shard:
     chunk: int
 
     def parts(self) -> dict[str, int]:
-        """The number of pictures of every part, by its name."""
+        """The number of pictures in each part, by the part's name."""
         return {name: size for group in range(len(self.groups)) for name, size in self._parts(group).items()}
 
     def _parts(self, group):
@@ -49,9 +49,9 @@ class Shard:
         }
 
     def read(self, done: set[str]) -> Iterator[pa.Table]:
-        """The chunks whose parts are not done, each a table of one row: part, sources and contents (null for paths).
+        """The chunks whose parts are missing, each a table of one row: part, sources and contents (null for paths).
 
-        Only one chunk is in memory at a time; row groups that are done are not read.
+        Only one chunk is in memory at a time; finished row groups are not read.
         """
         system, path = filesystem(self.place)
         with system.open_input_file(path) as stream:
@@ -84,11 +84,11 @@ def _in_a_row(values):
 
 
 def find_shards(place: str, output: Folder, chunk: int, column: str | None = None) -> list[Shard]:
-    """The shards of a Parquet file, a folder of such files, a folder of pictures, or a list (.txt, a path a line).
+    """The shards of a Parquet file, a folder of such files, a folder of pictures, or a list (.txt, one path per line).
 
-    Folders and lists are gone through once and kept in `output`, where an interrupted run finds them again.
-    column: of the paths or the encoded pictures; by default the only one of bytes, or "path", or the only one of
-    text. Raises DataError where there are no pictures.
+    Folders and lists are read once; their paths are kept in `output` for the run that resumes.
+    column: the column of paths or encoded pictures; by default the only one of bytes, else "path", else the only one
+    of text. Raises DataError if there are no pictures.
     """
     if LISTED in output.names():
         return _listed(place, output, chunk)
@@ -102,7 +102,7 @@ def find_shards(place: str, output: Folder, chunk: int, column: str | None = Non
     if _is_parquet(first):
         files = list(found)
         if not all(map(_is_parquet, files)):
-            raise DataError(f"{place}: Parquet files and pictures, give each a command of their own")
+            raise DataError(f"{place}: has both Parquet files and pictures, process them separately")
         return _shards(files, chunk, column)
     with output.writing(LISTED) as stream, pq.ParquetWriter(stream, _list_schema(place), compression="zstd") as table:
         while rows := list(islice(found, LISTED_ROWS)):
@@ -119,7 +119,7 @@ def _list_schema(place):
 
 
 def _listed(place: str, output: Folder, chunk: int) -> list[Shard]:
-    """The pictures that an earlier run has listed; raises DataError where they were of another input."""
+    """The pictures that an earlier run has listed; raises DataError if that run had another input."""
     system, path = filesystem(output.place)
     before = pq.read_schema(f"{path}/{LISTED}", filesystem=system).metadata
     if before != _list_schema(place).metadata:
@@ -155,7 +155,7 @@ def _files(place: str, output: Folder) -> Iterator[str]:
 
 
 def _shards(files: list[str], chunk: int, column: str | None) -> list[Shard]:
-    """The pictures of these files; raises DataError for damaged ones and where no column has paths or pictures."""
+    """The shards of these files; raises DataError for damaged ones and if no column has paths or pictures."""
 
     def metadata(place):
         try:
@@ -179,7 +179,7 @@ def _columns(place: str, schema: pa.Schema, column: str | None) -> tuple[str | N
 
     def is_content(field):
         kind = field.type
-        if pa.types.is_struct(kind):  # as Hugging Face's datasets keep pictures
+        if pa.types.is_struct(kind):  # as Hugging Face's datasets store pictures
             return kind.get_field_index("bytes") >= 0
         return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 

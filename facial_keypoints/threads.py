@@ -1,4 +1,4 @@
-"""Work that several threads share, in order and with little in memory."""
+"""Work shared by several threads, with results in order and bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ WAITING = 4  # per thread: finished results that wait for an earlier one
 def in_order(call: Callable, items: Iterable, threads: int) -> Iterator:
     """call(item) for every item, by several threads, in the order of the items; only a few run ahead.
 
-    The items themselves are made in the thread that asks for the results.
+    The items are produced in the thread that consumes the results.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()

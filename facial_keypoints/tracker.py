@@ -11,8 +11,8 @@ from facial_keypoints.pipeline import Face, FacePipeline, confidence
 TYPICAL_SPREAD = 0.008  # of the shipped networks on clear faces, relative to the box's longer side
 TREMBLING = 0.06  # apparent speed of resting points at that spread, in box sizes per second
 REACH = 1.5  # largest distance, in box sizes, at which a lost face is recognised again
-PLACE_CUTOFF = 10.0  # Hz, of the speed of a face's place, since a hand shakes a camera several times a second
-PLACE_TREMBLING = 3  # that speed is hardly smoothed, so three times as much of it is discounted as noise
+PLACE_CUTOFF = 10.0  # Hz, for the speed of a face's position, since a hand-held camera shakes several times a second
+PLACE_TREMBLING = 3  # times TREMBLING: as that speed is hardly smoothed, more of it is discounted as noise
 EXPRESSION = 0.01  # how far a point moves relative to the others when the expression changes, in box sizes
 LARGEST_STEP = 1.5  # largest factor by which a face may grow or shrink between two sightings
 
@@ -21,8 +21,8 @@ class OneEuro:
     """Casiez, Roussel and Vogel's "1 Euro filter" (CHI 2012): points at rest hardly tremble, fast ones hardly lag.
 
     It is a low-pass filter whose cutoff frequency rises by `beta` Hz for each unit that a point moves in a second.
-    Speeds are smoothed themselves, with a cutoff frequency of `speed_cutoff` Hz. The same as in the paper except for
-    two things: both coordinates of a point share its speed, and a part of the speed can be left out as trembling.
+    Speeds are low-pass filtered too, with a cutoff frequency of `speed_cutoff` Hz. It differs from the paper in two
+    ways: both coordinates of a point share its speed, and part of the speed can be discounted as trembling.
     """
 
     def __init__(self, beta: float, speed_cutoff: float = 1.0):
@@ -32,8 +32,8 @@ class OneEuro:
     def __call__(self, points: np.ndarray, interval: float, cutoff, trembling=0.0, unit: float = 1.0) -> np.ndarray:
         """The smoothed points (K, 2), `interval` seconds after the last ones; the first are returned as they are.
 
-        cutoff: of points at rest, in Hz, infinite for no smoothing; trembling: the speed that is left out, in units a
-        second; both one number or (K,); unit: of speeds, in pixels.
+        cutoff: for points at rest, in Hz, infinite for no smoothing; trembling: the speed to discount, in units a
+        second; both one number or (K,); unit: the unit of length, in pixels.
         """
         if self.points is None:
             self.points, self.velocity = np.asarray(points, float), np.zeros(np.shape(points))
@@ -46,18 +46,18 @@ class OneEuro:
 
 
 def low_pass(cutoff, interval: float):
-    """The share of a new value that comes after `interval` seconds in a low-pass filter of `cutoff` Hz."""
+    """The weight of a new value in a low-pass filter of `cutoff` Hz, `interval` seconds after the last one."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff * interval))
 
 
 class SmoothFace:
-    """Smooths the points (K, 2) of a face in three parts, each with a One-Euro filter: its place, its turn, its shape.
+    """Smooths the points (K, 2) of a face in three parts, each with a One-Euro filter: position, turn and shape.
 
     The similarity from the first frame's points gives the position of their centre, and the angle and length of a line
-    through it. A head that moves as a whole, or before a moving camera, changes neither its shape nor (by much) its
-    turn, so these are smoothed as strongly as at rest; the turn matters most for what is far from the centre, such as
-    a hat. Place and turn are estimated from all points and are less noisy than a single point, so their filters react
-    twice as fast.
+    through it. A head that moves as a whole, or in front of a moving camera, changes neither its shape nor (by much)
+    its turn, so these are smoothed as strongly as at rest; the turn matters most for what is far from the centre, such
+    as a hat. Position and turn are estimated from all points and are less noisy than a single point, so their filters
+    react twice as fast.
     """
 
     def __init__(self, points: np.ndarray, beta: float):
@@ -79,7 +79,7 @@ class SmoothFace:
 
 
 def robust_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (2, 3)
-    """The similarity from points (K, 2) to others that most of them agree on, whatever mouth and eyes do.
+    """The similarity from points (K, 2) to others that most of them agree on, whatever the expression.
 
     Iteratively reweighted least squares with Cauchy's weights.
     """
@@ -101,7 +101,7 @@ class TrackedFace:
 
 @dataclass
 class _Track:
-    """What is known of one face: where it was seen last, not smoothed, and when."""
+    """The state of one face: its last keypoints, not smoothed, and when they were seen."""
 
     identity: int
     keypoints: np.ndarray  # (K, 2)
@@ -110,11 +110,11 @@ class _Track:
     smooth: SmoothFace
 
     def distance(self, keypoints: np.ndarray) -> float:
-        """From where it was seen last to these keypoints, in sizes of its box."""
+        """The distance from its last position to these keypoints, in box sizes."""
         return float(np.linalg.norm(keypoints.mean(axis=0) - self.keypoints.mean(axis=0)) / _size(self.keypoints))
 
     def grown(self, keypoints: np.ndarray) -> float:
-        """How many times as large, or as small, these keypoints are; at least 1."""
+        """The factor by which these keypoints are larger or smaller; at least 1."""
         ratio = _size(keypoints) / _size(self.keypoints)
         return max(ratio, 1 / ratio)
 
@@ -122,13 +122,13 @@ class _Track:
 class Tracker:
     """Follows the faces of a video: called with a frame and its time in seconds, it returns a list of TrackedFace.
 
-    A face is looked for around its keypoints of the frame before. The detector is asked when a face is missing, and
-    every `interval` seconds for newcomers. A face that is missing keeps its identity for `memory` seconds; after that,
-    or far from where it was lost, it is a new one. Identities count from 0 and are never used again.
+    A face is searched for around its keypoints in the previous frame. The detector runs when a face is missing, and
+    every `interval` seconds for newcomers. A missing face keeps its identity for `memory` seconds; after that, or far
+    from where it was lost, it counts as a new one. Identities count from 0 and are never reused.
 
-    cutoff, beta: of SmoothFace's One-Euro filters. A point at rest is smoothed with `cutoff` Hz where the network's
-    spread is TYPICAL_SPREAD, with half of that where the spread is twice as large; for each box size (the longer side
-    of the keypoints' box) that it moves in a second, beyond TREMBLING, `beta` Hz are added. cutoff=inf: no smoothing.
+    cutoff, beta: of SmoothFace's One-Euro filters. The cutoff frequency of a point at rest is `cutoff` Hz at a spread
+    of TYPICAL_SPREAD, and half of that at twice the spread. A speed beyond TREMBLING adds `beta` Hz for each box size
+    (the longer side of the keypoints' box) a second. cutoff=inf: no smoothing.
 
     Calls raise DataError for frames that are not in order of time, and for networks that do not estimate their spread.
     """
@@ -159,7 +159,7 @@ class Tracker:
         return sorted(faces, key=lambda tracked: tracked.identity)
 
     def _follow(self, image, tracks, seconds) -> list[TrackedFace]:
-        """The faces of those tracks that are still there; of two that end at the same face the nearer one stays."""
+        """The faces of the tracks that are found again; if two end at the same face, the nearer one keeps it."""
         answers = self.pipeline.answers(image, [track.keypoints for track in tracks])
         if np.isnan(answers).any():
             raise DataError("this network does not estimate its spread, Tracker needs one that does")
@@ -177,14 +177,14 @@ class Tracker:
         return answer[: self.pipeline.scheme.num_points, :2]
 
     def _is_there(self, track, answer, shape) -> bool:
-        """Whether an answer is the face of a track: certain, of about its size, its middle in the picture."""
+        """Whether an answer is the face of a track: certain, of similar size, its centre in the picture."""
         points, (x, y) = self._seen(answer), self._seen(answer).mean(axis=0)
         certain = confidence(answer[: len(points), 2]).mean() >= self.pipeline.min_confidence
         inside = 0 <= x < shape[1] and 0 <= y < shape[0]
         return bool(certain and inside and min(np.ptp(points, axis=0)) > 1 and track.grown(points) < LARGEST_STEP)
 
     def _smoothed(self, track, answer, seconds) -> Face:
-        """The face of a track, which moves there."""
+        """The smoothed face of a track, which is moved to the answer."""
         points, spread = self._seen(answer), answer[:, 2]
         strength = self.cutoff * TYPICAL_SPREAD / spread, TREMBLING * spread / TYPICAL_SPREAD
         smooth = track.smooth(answer[:, :2], seconds - track.seen, *strength)
@@ -192,7 +192,7 @@ class Tracker:
         return self.pipeline.face(np.column_stack([smooth, spread]).astype(np.float32), track.score)
 
     def _newcomers(self, image, faces) -> list[Face]:
-        """What is found in the detector's boxes that are not those of faces already known."""
+        """The faces found in those of the detector's boxes that belong to no face found so far."""
         boxes, scores = self.pipeline.detector(image)
         middles = [tracked.face.keypoints.mean(axis=0) for tracked in faces]
         new = [not any(_inside(middle, box) for middle in middles) for box in boxes]
@@ -200,7 +200,7 @@ class Tracker:
         return [face for face in found if not any(_same(face.keypoints, known.face.keypoints) for known in faces)]
 
     def _meet(self, face, seconds) -> TrackedFace:
-        """A face that the detector found: one that was missing, the nearest first, or a new one."""
+        """A face that the detector found, with the identity of the nearest missing one, else a new identity."""
         missing = [track for track in self._tracks if track.seen < seconds and _may_be(track, face)]
         if missing:
             track = min(missing, key=lambda track: track.distance(face.keypoints))
@@ -214,7 +214,7 @@ class Tracker:
 
 
 def _may_be(track: _Track, face: Face) -> bool:
-    """Whether a face is near enough to where a missing one was lost, and of its size."""
+    """Whether a face is near enough to where a missing one was lost, and of similar size."""
     return track.distance(face.keypoints) < REACH and track.grown(face.keypoints) < LARGEST_STEP
 
 

@@ -1,4 +1,4 @@
-"""Videos: frames with their times in, the same frames with faces drawn into them out.
+"""Reading videos as frames with their times, and writing them with faces drawn in.
 
 They need PyAV: pip install "facial-keypoints[video]".
 """
@@ -21,7 +21,7 @@ from facial_keypoints.tracker import TrackedFace, Tracker
 
 VIDEOS = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .3gp .ogv".split())
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv")  # other videos are written as .mp4
-SECOND_FRAME = Fraction(1, 30)  # where a video does not tell its rate
+SECOND_FRAME = Fraction(1, 30)  # seconds; if a video does not state its rate
 
 
 def _av():
@@ -29,7 +29,7 @@ def _av():
         import av
     except ImportError:
         raise DataError('videos need PyAV: pip install "facial-keypoints[video]"') from None
-    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, or counted
+    av.logging.set_level(av.logging.PANIC)  # errors are raised or counted instead
     return av
 
 
@@ -45,7 +45,7 @@ class Video:
     """The frames of a video file, upright and in order of time; a context that closes the file.
 
     Frames that cannot be decoded are left out and counted in `broken`; the others keep their times. Raises DataError
-    for a file that is no video, when it is opened or at its end if it had no frame that can be decoded.
+    when a file is opened that is not a video, or at its end if no frame could be decoded.
     """
 
     def __init__(self, path: str | Path):
@@ -65,26 +65,26 @@ class Video:
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second, the mean where it varies."""
+        """Frames a second, on average if the rate varies."""
         return self._stream.average_rate or self._stream.guessed_rate or 1 / SECOND_FRAME
 
     @property
     def frames(self) -> int:
-        """How many frames there are, about; 0 where the file does not tell."""
+        """The approximate number of frames; 0 if the file does not state it."""
         if self._stream.frames or self._file.duration is None:
             return self._stream.frames
         return round(self._file.duration / 1e6 * self.rate)
 
     @property
     def sound(self):
-        """PyAV's stream of the sound, or None."""
+        """PyAV's audio stream, or None."""
         return next(iter(self._file.streams.audio), None)
 
     def __iter__(self) -> Iterator[Frame]:
         return (item for item in self.items() if isinstance(item, Frame))
 
     def items(self, *more) -> Iterator:
-        """The frames, and between them PyAV's packets of more streams of the file."""
+        """The frames, interleaved with PyAV's packets of other streams of the file."""
         last = None
         for packet in self._packets(self._stream, *more):
             if packet.stream is not self._stream:
@@ -121,10 +121,10 @@ class Video:
 
 
 class VideoWriter:
-    """A video file (H.264) with the frame rate, the times and the sound of `video`; a context that ends the file.
+    """A video file (H.264) with the frame rate, the times and the sound of `video`; a context that closes the file.
 
-    It takes what video.items(writer.sound) yields, with whatever was drawn into the frames. Sound is copied; where it
-    does not fit into a file of this ending it is left out with a warning. Raises DataError if it cannot be written.
+    It takes what video.items(writer.sound) yields, with or without drawings in the frames. Sound is copied; if a file
+    of this ending cannot hold it, it is left out with a warning. Raises DataError if the file cannot be written.
     """
 
     TICK = Fraction(1, 90_000)  # seconds
@@ -151,14 +151,14 @@ class VideoWriter:
             self._mux([item])
 
     def _mux(self, packets):
-        """Before the first frame has come the file's head cannot be written: packets wait."""
+        """Packets wait until the first frame has come, which the file's header depends on."""
         self._early += packets
         if self._started:
             self._file.mux(self._early)
             self._early = []
 
     def _encodable(self, frame):
-        """PyAV's frame; all are as large as the first."""
+        """The frame for PyAV, resized to the size of the first one."""
         if not self._started:
             self._start(*frame.image.shape[1::-1])
         new = self._av.VideoFrame.from_ndarray(frame.image, format="rgb24")
@@ -170,7 +170,7 @@ class VideoWriter:
     def _start(self, width, height):
         context, self._started = self._stream.codec_context, True
         context.width, context.height, context.time_base = width, height, self.TICK
-        context.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # every player knows the second
+        context.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # every player supports the second
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1  # BT.709
 
     def __enter__(self):
@@ -206,13 +206,13 @@ class VideoSummary:
 
 
 def results_of(source: Path, folder: Path, drawing: Drawing | None = None) -> tuple[Path, Path | None]:
-    """Where a video's results go: "walk_keypoints.jsonl" and, with drawing, the drawn one as "walk_hat.mp4"."""
+    """Where a video's results go: "walk_keypoints.jsonl" and, with drawing, the drawn video "walk_hat.mp4"."""
     ending = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mp4"
     return folder / f"{source.stem}_keypoints.jsonl", drawing and folder / f"{source.stem}_{drawing.what}{ending}"
 
 
 def is_done(source: Path, folder: Path, drawing: Drawing | None, settings: dict) -> bool:
-    """Whether a video has all its results; raises DataError where they were made with other settings."""
+    """Whether a video has all its results; raises DataError if they were made with other settings."""
     table, drawn = results_of(source, folder, drawing)
     if not table.is_file():
         return False
@@ -231,9 +231,9 @@ def track_video(
 ) -> VideoSummary:
     """Follow the faces of a video and write them into a folder: as JSON Lines and, with drawing, as a video.
 
-    A line a frame: its number, its time in seconds, the settings, and its faces (results.face_record) with their
+    One line per frame: its number, its time in seconds, the settings, and its faces (results.face_record) with their
     identities. A second thread draws and encodes while this one reads and tracks. Files are written whole or not at
-    all; report() is called after each frame. Raises DataError for what cannot be read or written.
+    all; report() is called after each frame. Raises DataError if a file cannot be read or written.
     """
     table, drawn = results_of(source, folder, drawing)
     tracker, summary = Tracker(pipeline), VideoSummary()
@@ -263,11 +263,11 @@ def track_video(
 
 
 def frame_record(number: int, seconds: float, faces: list[TrackedFace], settings: dict) -> dict:
-    """A frame as JSON has it."""
+    """A frame as stored in JSON."""
     records = [{"identity": tracked.identity, **face_record(tracked.face)} for tracked in faces]
     return {"frame": number, "seconds": round(seconds, 4), **settings, "faces": records}
 
 
 def draw(image: np.ndarray, faces: list[TrackedFace], drawing: Drawing) -> np.ndarray:
-    """The frame with what is drawn into it."""
+    """The frame with its faces drawn into it."""
     return drawing(image, [tracked.face for tracked in faces]) if faces else image

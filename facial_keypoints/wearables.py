@@ -1,7 +1,7 @@
 """What can be worn, as pictures on surfaces of the head: sunglasses, a hat, a moustache, a mask, a cat.
 
-Places are in the coordinates of face_3d.FACE_3D: x to the right, y down, z away from the camera, in outer-eye
-distances. A surface is a grid of places (R, C, 3); a picture of images/ is spread over it.
+Points are in the coordinates of face_3d.FACE_3D: x to the right, y down, z away from the camera, in outer-eye
+distances. A surface is a grid of points (R, C, 3); a picture from images/ is spread over it.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from facial_keypoints.face_3d import FACE_3D, SKIN, TO_LEVEL, both_halves
 from facial_keypoints.geometry import similarity, transform_points
 from facial_keypoints.schemes import check_68
 
-# Pictures of tools/draw_artwork.py, and anchor points of those that lie on a face: pixels, by names of `face_points`.
+# Pictures drawn by tools/draw_artwork.py, and for those on a face their anchors in pixels, named as in `face_points`.
 PICTURES = ("sunglasses", "sunglasses_arm", "hat", "moustache", "mask", "cat_ear", "cat_face")
 ANCHORS = {
     "sunglasses": {"right eye": (165, 108), "left eye": (435, 108), "nose bridge": (300, 95)},
@@ -43,7 +43,7 @@ class Wearable:
 
 @cache
 def _skin() -> Callable:
-    """Depth of the face's surface: a thin plate (Duchon 1977) through its known places."""
+    """Depth of the face's surface: a thin-plate spline (Duchon 1977) through its known points."""
     sites = np.concatenate([FACE_3D, both_halves(SKIN @ TO_LEVEL)])
 
     def bent(places):  # r^2 log r
@@ -57,7 +57,7 @@ def _skin() -> Callable:
 
 
 def skin(x, y) -> np.ndarray:
-    """The z of the face's surface at x and y, arrays of one shape."""
+    """The z of the face's surface at x and y, arrays that broadcast."""
     x, y = np.broadcast_arrays(x, y)
     return _skin()(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
 
@@ -76,7 +76,7 @@ def head() -> tuple[np.ndarray, ...]:
 
 
 def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
-    """The named points (2,) of a face (68, 2) that anchor points go to; right is the person's right."""
+    """The points (2,) of a face (68, 2) that anchors of these names go to; right is the person's right."""
     keypoints = check_68(keypoints)
     return {
         "right eye": keypoints[36:42].mean(axis=0),
@@ -89,16 +89,16 @@ def face_points(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def placement(keypoints: np.ndarray, name: str) -> np.ndarray:  # (2, 3), pixels of the picture to those of keypoints
-    """The similarity that takes the anchors of a picture of ANCHORS to a face (68, 2) that looks ahead."""
+def placement(keypoints: np.ndarray, name: str) -> np.ndarray:  # (2, 3), from pixels of the picture to keypoints
+    """The similarity that takes the anchors of a picture of ANCHORS to a frontal face (68, 2)."""
     points = face_points(keypoints)
     return similarity(list(ANCHORS[name].values()), [points[anchor] for anchor in ANCHORS[name]])
 
 
 def spread(name: str, size: tuple, depth: Callable, cells: tuple) -> np.ndarray:
-    """The surface of a picture of ANCHORS, placed on the head as it looks ahead, and bent.
+    """The surface of a picture of ANCHORS, placed on the frontal head, and bent.
 
-    size: the picture's (w, h); depth: the z of arrays x and y; cells: how many across and down.
+    size: the picture's (w, h); depth: the z of arrays x and y; cells: their numbers across and down.
     """
     edges = (np.linspace(-0.5, length - 0.5, count + 1) for length, count in zip(size, cells, strict=True))
     pixels = np.stack(np.meshgrid(*edges), axis=-1).reshape(-1, 2)
@@ -126,13 +126,13 @@ def sunglasses() -> Wearable:
 
 
 def moustache() -> Wearable:
-    """On the upper lip, and a little before it."""
+    """On the upper lip, and a little in front of it."""
     surface = spread("moustache", (601, 190), lambda x, y: skin(x, y) - 0.07 + 0.1 * np.abs(x), (24, 8))
     return Wearable((("moustache", surface),), (*NOSE[4:], *MOUTH[:7]))
 
 
 def hat() -> Wearable:
-    """A top hat: turned about its axis, which leans back; the picture goes around it, from its lid to its brim."""
+    """A top hat: a surface of revolution, leaning back; the picture goes around it, from its lid to its brim."""
     profile = np.array([(0, 1.3), (0.45, 1.3), (0.83, 1.3), (0.78, 0.9), (0.77, 0.6), (0.80, 0.3), (0.86, 0)])
     radius, height = np.concatenate(
         [profile, [(1.0, -0.03), (1.16, -0.01), (1.24, 0.06), (1.1, -0.06), (0.94, -0.05)]]
@@ -175,5 +175,5 @@ WEARABLES = {"sunglasses": sunglasses, "hat": hat, "moustache": moustache, "mask
 
 @cache
 def wearable(name: str) -> Wearable:
-    """What has a name of WEARABLES, made once."""
+    """The Wearable with a name of WEARABLES, made once."""
     return WEARABLES[name]()

@@ -7,7 +7,7 @@ from data_sets.drawn_faces import write_dataset
 from data_sets.find import find_folder
 from detector_architectures import yunet
 
-models = find_folder("models")  # of the data folder, has YuNet's file, so that no network is needed
+models = find_folder("models")  # in the data folder; holds YuNet's file, so no download is needed
 if models and (models / yunet.FILE).is_file():
     os.environ.setdefault("KEYPOINTS_YUNET", str(models / yunet.FILE))
 

@@ -141,7 +141,7 @@ def test_several_parquet_files_have_parts_of_their_own(tmp_path, output):
 
 
 def test_files_behind_fsspec_are_read_and_written(photos, tmp_path):
-    output = Folder(f"local://{tmp_path}/out")  # a name that only fsspec knows
+    output = Folder(f"local://{tmp_path}/out")  # a name that only fsspec understands
     output.create()
     (chunk,) = read(find_shards(f"local://{photos}", output, 9)).values()
     assert chunk[0] == f"local://{photos}/a.png" and len(chunk) == 4

@@ -23,7 +23,7 @@ from facial_keypoints.threads import WAITING, in_order
 
 
 def one_face(image):
-    """A detector that knows where the drawn face is and finds nobody in pictures of another size."""
+    """A detector that returns the drawn face's true box and finds nobody in pictures of another size."""
     if image.shape != PIXELS.shape:
         return np.empty((0, 4), np.float32), np.empty(0, np.float32)
     return tight_box(KEYPOINTS)[None], np.ones(1, np.float32)

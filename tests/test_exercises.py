@@ -1,4 +1,4 @@
-"""The student versions: nothing is earned as they are, everything with the real solutions, less with a mistake."""
+"""The student versions: no marks unchanged, full marks with the real solutions, fewer with a mistake."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def solved(made, tmp_path):
-    """solved(old, new) -> the students' folder with the real solutions, in which one piece of code is another."""
+    """solved(old, new) -> the students' folder with the real solutions, with one piece of code replaced."""
 
     def solve(old="", new=""):
         folder, replaced = tmp_path / ASSIGNMENT, 0

@@ -200,7 +200,7 @@ def turn(yaw):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_filters_turn_with_the_head(name):
-    """Heads turned right and left are covered in mirrored places; a frontal head in others."""
+    """Heads turned right and left are covered at mirrored pixels; a frontal head at others."""
     gray = np.full((400, 401, 3), 128, np.uint8)
     right, left, ahead = ((filters.wear(gray, turn(yaw), name) != gray).any(2) for yaw in (45, -45, 0))
     assert (right[:, ::-1] & left).sum() > 0.95 * (right[:, ::-1] | left).sum()

@@ -125,7 +125,7 @@ def test_a_similarity_is_the_least_squares_solution():
     a, b, c, d = np.linalg.lstsq(np.reshape(rows, (18, 4)), target.ravel(), rcond=None)[0]
     np.testing.assert_allclose(similarity(source, target), [[a, -b, c], [b, a, d]], atol=1e-12)
     np.testing.assert_allclose(similarity(list(source), list(target)), [[a, -b, c], [b, a, d]], atol=1e-12)
-    twice = np.arange(9) < 4  # a weight of 2 is a point that is there twice
+    twice = np.arange(9) < 4  # a weight of 2 is the same as two equal points
     expected = similarity(np.concatenate([source, source[twice]]), np.concatenate([target, target[twice]]))
     np.testing.assert_allclose(similarity(source, target, 1.0 + twice), expected, atol=1e-12)
 

@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_the_old_weights(tmp_path, monkeypatch):
 
 def test_the_covariance_of_a_gaussian_map_is_that_of_the_gaussian():
     x, y = torch.meshgrid(torch.arange(40.0) - 17.3, torch.arange(60.0) - 31.8, indexing="xy")
-    expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # of x, of y, of both, in cells
+    expected = torch.tensor([[4.0, 4.0, 0.0], [9.0, 4.0, -3.0]])  # variance of x, of y, and covariance, in cells
     scores = [-(d * x**2 - 2 * c * x * y + a * y**2) / (2 * (a * d - c**2)) for a, d, c in expected.tolist()]
     maps = torch.stack(scores)[None]
     points, covariance = points_and_covariance(maps)[0].split([2, 3], dim=1)

@@ -291,7 +291,7 @@ def test_faces_are_duplicates_if_the_middle_of_one_lies_in_the_box_of_another(ot
 
 
 def test_results_for_a_list_are_in_order_and_its_pictures_share_batches():
-    def detector(image):  # as many distant faces as the first pixel says
+    def detector(image):  # the first pixel is the number of faces, far apart
         count = image[0, 0, 0]
         return np.array([(100 + 70 * i, 80, 60, 40) for i in range(count)]).reshape(-1, 4), np.arange(count) / 10
 

@@ -132,7 +132,7 @@ def test_the_shape_of_a_moving_face_is_smoothed_and_its_place_hardly_lags():
 
 
 def far(points, reach=2.0):  # (T, 2)
-    """Where something stands that is fastened to faces (T, 68, 2), above them by twice their height."""
+    """The position of something that is attached to faces (T, 68, 2), above them by twice their height."""
     frontal = np.random.default_rng(0).uniform(-0.5, 0.5, (68, 2))
     return np.array([transform_points(similarity(frontal, face), np.array([(0, -reach)]))[0] for face in points])
 

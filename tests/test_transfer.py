@@ -224,7 +224,7 @@ def test_a_crop_is_one_and_a_half_boxes_in_colour(faces):
     sample = faces.with_transform(face_input(face_crop(96)))[3]
     assert sample["image"].shape == (3, 96, 96) and sample["image"].max() <= 1
     low, high = sample["keypoints"].min(dim=0).values, sample["keypoints"].max(dim=0).values
-    assert (high - low).max() == pytest.approx(1 / 1.5, abs=1e-3)  # the tight box, as a part of the crop
+    assert (high - low).max() == pytest.approx(1 / 1.5, abs=1e-3)  # the tight box, as a fraction of the crop
     torch.testing.assert_close((low + high) / 2, torch.full((2,), 0.5), atol=1e-3, rtol=0)
 
 
@@ -298,7 +298,7 @@ def test_a_face_takes_its_time():
 
 def test_turned_faces_keep_their_boxes():
     class WholeBox:
-        """Answers with the corners of the box that the crop was cut out for, which are no face and have no tilt."""
+        """Answers with the corners of the box that the crop was cut out for: not a face, and without tilt."""
 
         expects = replace(face_crop(32), scheme=Scheme("corners", 68))
 

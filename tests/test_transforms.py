@@ -208,12 +208,12 @@ def test_draws_of_random_affine_are_normal_and_clipped_at_two_sigma():
     matrices = np.stack([affine.draw(101, 201)[0] for _ in range(2000)])
     angles = np.degrees(np.arctan2(matrices[:, 0, 1], matrices[:, 0, 0]))
     scales = np.log(np.hypot(matrices[:, 0, 0], matrices[:, 0, 1]))
-    shifts = matrices @ [50, 100, 1] - [50, 100]  # of the picture's middle
+    shifts = matrices @ [50, 100, 1] - [50, 100]  # how far the picture's middle moves
     for draws, sigma in ((angles, 10), (scales, 0.1), (shifts[:, 0], 0.05 * 101), (shifts[:, 1], 0.05 * 201)):
         assert np.abs(draws).max() == pytest.approx(2 * sigma, rel=1e-6)
         assert np.mean(np.abs(draws) > 1.9999 * sigma) == pytest.approx(
             0.0455, abs=0.015
-        )  # of the normal distribution
+        )  # a normal distribution's tails
         assert np.mean(np.abs(draws) < sigma) == pytest.approx(0.6827, abs=0.03) and abs(draws.mean()) < 0.1 * sigma
 
 

@@ -25,7 +25,7 @@ from turned_heads import cache, sources
 from turned_heads.contact_sheet import sheet
 from turned_heads.head import fit_head, fit_pose
 from turned_heads.layers import Layers, fill
-from turned_heads.pose import Pose, rotation
+from turned_heads.pose import OrthographicPose, rotation
 from turned_heads.render import draw, paint
 from turned_heads.sources import one_a_video
 from turned_heads.template import POINTS, edge, face_surface, template
@@ -37,7 +37,7 @@ cv2.setNumThreads(1)
 
 def seen_face(yaw=0.0, pitch=0.0, roll=0.0, scale=80.0):
     """The template's points as a camera sees them, in a picture of 320 pixels."""
-    return Pose(scale, yaw, pitch, roll, np.array([160.0, 120.0])).project(POINTS).astype(np.float32)
+    return OrthographicPose(scale, yaw, pitch, roll, np.array([160.0, 120.0])).project(POINTS).astype(np.float32)
 
 
 def plain_source(photo, keypoints):
@@ -187,9 +187,9 @@ def test_a_mirrored_photo_gives_the_mirrored_view(drawn_face):
 def test_heads_are_turned_further_in_the_direction_they_are_turned():
     rng = np.random.default_rng(0)
     for yaw in (np.radians(30), np.radians(-30)):
-        poses = [draw_pose(rng, Pose(1, yaw, 0, 0, np.zeros(2))) for _ in range(50)]
+        poses = [draw_pose(rng, OrthographicPose(1, yaw, 0, 0, np.zeros(2))) for _ in range(50)]
         assert all(np.sign(p[0]) == np.sign(yaw) and abs(p[0]) > abs(yaw) for p in poses)
-    sides = {np.sign(draw_pose(rng, Pose(1, 0.02, 0, 0, np.zeros(2)))[0]) for _ in range(50)}
+    sides = {np.sign(draw_pose(rng, OrthographicPose(1, 0.02, 0, 0, np.zeros(2)))[0]) for _ in range(50)}
     assert sides == {-1, 1}
 
 
@@ -264,7 +264,7 @@ def test_faces_that_are_too_small_or_turned_too_far_are_skipped(tmp_path, faces,
     assert len(views) == 3
     monkeypatch.setattr(cache, "SMALLEST", 1000)
     assert len(cache.MadeFaces([cache.make(tmp_path, faces, views=1, seed=1)])) == 0
-    pose = Pose(60, np.radians(51), 0, 0, np.zeros(2))
+    pose = OrthographicPose(60, np.radians(51), 0, 0, np.zeros(2))
     assert cache.views_of(*drawn_face, pose, 2, np.random.default_rng(0), []) == []
 
 
@@ -347,7 +347,7 @@ def test_a_drawing_is_painted_from_the_places_in_the_photo():
 
 
 class TwoJawsNetwork:
-    """Predicts the same 85 points for every crop, in parts of the crop."""
+    """Predicts the same 85 points for every crop, as fractions of the crop."""
 
     expects = replace(TWO_JAWS_OF_160, size=32, std=32.0)
 

@@ -74,7 +74,7 @@ def test_best_scores_come_first_and_every_face_once(astronaut, detector):
 
 @pytest.mark.parametrize("longest", [1200, 4000])
 def test_a_face_too_small_for_the_first_look_is_found_by_the_finer_one(longest, astronaut, detector):
-    side = round(0.07 * longest)  # of a picture in which the face takes a fifth
+    side = round(0.07 * longest)  # the side of a picture whose face takes a fifth of it
     photo = np.full((longest * 3 // 4, longest, 3), 127, np.uint8)
     photo[40 : 40 + side, 60 : 60 + side] = resize(astronaut, (side, side))
     assert len(detector._look(photo, yunet.FIRST)) == 0
@@ -216,7 +216,7 @@ class Server:
                 handler.send_response(200)
                 handler.send_header("Content-Length", str(len(content)))
                 handler.end_headers()
-                with suppress(ConnectionError):  # of a client that has given up
+                with suppress(ConnectionError):  # from a client that has given up
                     for start in range(0, len(content), 1024):
                         time.sleep(delay)
                         handler.wfile.write(content[start : start + 1024])

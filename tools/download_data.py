@@ -122,7 +122,7 @@ def request(url: str, start: int, patience: float) -> requests.Response:
     threading.Thread(target=ask, daemon=True).start()
     try:
         response = answer.result(patience)
-    except OSError as error:  # those of requests are, and TimeoutError
+    except OSError as error:  # the exceptions of requests, and TimeoutError
         raise NoNetwork(f"{host} cannot be reached ({type(error).__name__})") from None
     if response.status_code not in (200, 206):
         raise BadSource(f"{host} answers {response.status_code} {response.reason}")
@@ -138,7 +138,7 @@ def download(url: str, part: Path, patience: float) -> None:
     with request(url, start, patience) as response:  # the last byte is fetched twice: an empty range is an error
         start = start if response.status_code == 206 else 0
         length = int(response.headers.get("Content-Length", 0))
-        total, needed = start + length if length else None, start + 2 * length  # PNG: unpacked as large as packed
+        total, needed = start + length if length else None, start + 2 * length  # PNGs are as large unpacked as packed
         if (free := shutil.disk_usage(part.parent).free) < needed:
             raise Problem(f"Disk full: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free, make room")
         with (
@@ -198,7 +198,7 @@ def fetch_from(url: str, archive: Archive, work: Path, dest: Path) -> None:
 
 
 def fetch(archive: Archive, dest: Path, work: Path) -> None:
-    """Install `archive` in `dest` from the first source that has it; raises Problem with what is wrong with each."""
+    """Install `archive` in `dest` from the first source that has it; raises Problem that names each one's fault."""
     for name, expected in archive.csv_sha256.items():
         if (dest / name).exists() and text_sha256(dest / name) != expected:
             raise Problem(f"{dest / name} is not the published file and would be overwritten, move it away")

@@ -119,7 +119,7 @@ def draw_moustache() -> np.ndarray:
 
 
 def along(position: np.ndarray, across) -> np.ndarray:  # (N, 2)
-    """Points at positions 0-1 along the right half's spine, moved across it by so many half widths."""
+    """Points at positions 0-1 along the right half's spine, moved across it by `across` half widths."""
     spine = smooth(SPINE, closed=False)
     steps = np.linspace(0, 1, len(spine))
     direction = np.gradient(spine, axis=0)
@@ -146,7 +146,7 @@ def strands(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return colours, mask.astype(np.float32) / 255
 
 
-# The arms of the sunglasses: from the hinge, left, to the ear, where hair covers them
+# The arms of the sunglasses: from the hinge on the left to the ear, where hair covers them
 
 ARM_HEIGHT = 48
 
@@ -167,7 +167,7 @@ def draw_sunglasses_arm() -> np.ndarray:
 
 BAND = 30  # pixels
 HAT_HEIGHT = 11 * BAND
-LID, CROWN, BRIM = 2 * BAND, 6 * BAND, 9 * BAND  # where they end
+LID, CROWN, BRIM = 2 * BAND, 6 * BAND, 9 * BAND  # their lower ends
 
 
 def draw_hat() -> np.ndarray:

@@ -97,7 +97,7 @@ def draw_cat_ear() -> np.ndarray:
 
 
 def bristle(canvas: np.ndarray, mask: np.ndarray, line: np.ndarray, random, dark, light) -> None:
-    """A thin hair where the mask lets it be seen."""
+    """A thin hair, visible where the mask is."""
     low = np.clip(((line.min(axis=0) - 4) * FINE).astype(int), 0, None)
     high = ((line.max(axis=0) + 4) * FINE).astype(int)
     part, seen = canvas[low[1] : high[1], low[0] : high[0]], mask[low[1] : high[1], low[0] : high[0]]
@@ -131,6 +131,6 @@ def draw_cat_face() -> np.ndarray:
 
 
 def cat_spots() -> list:
-    """Where whiskers grow from, and some more."""
+    """The spots that whiskers grow from, and some more."""
     right = [(358, 197), (384, 190), (362, 210), (390, 207), (360, 222), (384, 226)]
     return [*right, *mirrored(right)]

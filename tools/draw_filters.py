@@ -27,7 +27,7 @@ PEOPLE = (4, 9, 15, 12, 7)  # seeds
 
 
 def portrait_with(photo: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """A row of tiles: somebody with each of the filters."""
+    """A row of tiles: one person with each of the filters."""
     matrix = crop_matrix(tight_box(keypoints) + [0, -30, 0, 0], SIDE, margin=0.7)
     return np.hstack([warp(wear(photo, keypoints, name), matrix, (SIDE, SIDE)) for name in WEARABLES])
 
@@ -43,7 +43,7 @@ def turned_heads() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def described(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """The head's axes, and below them its yaw and what eyes and mouth do."""
+    """The head's axes, and below them its yaw and whether eyes and mouth are open."""
     pose = head_pose(keypoints)
     eyes = "closed" if np.mean(eye_openness(keypoints)) < EYES_CLOSED_BELOW else "open"
     mouth = "open" if mouth_openness(keypoints) > MOUTH_OPEN_ABOVE else "closed"
@@ -54,7 +54,7 @@ def described(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 
 def draw(photo: np.ndarray, keypoints: np.ndarray) -> None:
-    """Write images/filters.jpg and images/heads.jpg; photo: somebody's, with keypoints (68, 2)."""
+    """Write images/filters.jpg and images/heads.jpg; photo: a portrait with keypoints (68, 2)."""
     heads = list(turned_heads())
     worn = [wear(*head, name) for head, name in zip(heads, WEARABLES, strict=True)]
     filters = np.vstack([portrait_with(photo, keypoints), np.hstack(worn)])

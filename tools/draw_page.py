@@ -1,4 +1,4 @@
-"""A picture of the page of `make demo` for the README, taken in Chromium.
+"""A screenshot of the page of `make demo` for the README, taken in Chromium.
 
     python -m tools.draw_page
 
@@ -38,9 +38,9 @@ def served(pipeline: FacePipeline) -> Iterator[str]:
 
 
 class Visitor:
-    """Somebody with a browser window of their own; a context that closes it.
+    """A user with a browser window of their own; a context that closes it.
 
-    downloads: the folder they go to; camera: an .mjpeg file that Chromium shows in a camera's place.
+    downloads: the folder for downloads; camera: an .mjpeg file that Chromium uses instead of a camera.
     """
 
     def __init__(self, address: str, downloads: Path | None = None, camera: Path | None = None):
@@ -57,18 +57,18 @@ class Visitor:
         self.browser.get(address)
 
     def drop(self, path: Path) -> None:
-        """Choose a file, instead of the one before."""
-        self.wait_for("#file input[type=file], #file button[aria-label=Clear]")  # until the page is there
+        """Choose a file, in place of the previous one."""
+        self.wait_for("#file input[type=file], #file button[aria-label=Clear]")  # until the page has loaded
         if not self.browser.find_elements(By.CSS_SELECTOR, "#file input[type=file]"):
             self.wait_for("#file button[aria-label=Clear]").click()
         self.wait_for("#file input[type=file]").send_keys(str(path))
 
     def click(self, words: str) -> None:
-        """Click what has these words on it."""
+        """Click the button or label with these words."""
         self.wait_for("button:not([disabled]), label", words, seen=True).click()
 
     def wait_for(self, selector: str, words: str = "", seen: bool = False):
-        """The first such element once it is there (and can be seen) with these words in it."""
+        """The first element of the selector with these words in it, once it exists (and is visible, if `seen`)."""
 
         def found(browser):
             for some in browser.find_elements(By.CSS_SELECTOR, selector):

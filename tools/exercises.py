@@ -2,8 +2,8 @@
 
 Each function below is one exercise: its docstring is what the student reads, its body is the check, which ends with
 an AssertionError whose text says what is wrong. The decorator names what is to be written: functions of a module
-("transforms.py: Rescale.__call__"), or a function of the notebook's cells ("to_input"), which the check then has as
-its parameter.
+("transforms.py: Rescale.__call__"), or a function of the notebook's cells ("to_input"), which the check then takes
+as its parameter.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,8 @@ def exercise(notebook: int, title: str, opened: str, marks: int):
 @exercise(1, "A transform", "transforms.py: Rescale.__call__", marks=2)
 def rescale():
     """`Rescale(size)` scales a sample so that the shorter side of its picture is `size` pixels and the aspect ratio
-    stays. The picture alone is not enough: the keypoints have to move with it. `Resize`, which is given, makes both of
-    exactly (h, w) pixels.
+    stays. The picture alone is not enough: the keypoints have to move with it. `Resize`, which is given, resizes both
+    to exactly (h, w) pixels.
     """
     import numpy as np
 
@@ -70,8 +70,8 @@ def rescale():
 @exercise(1, "A random crop", "transforms.py: RandomCrop.offset", marks=2)
 def random_crop():
     """`RandomCrop` cuts out a window. `offset(room)` says where it begins along one side, if the picture is `room`
-    pixels longer than the window. Every place has to be possible, the first and the last one, all equally likely; and
-    a window as large as the picture has one place. Draw from torch's generator, so that a seed repeats it.
+    pixels longer than the window. Every place has to be possible, the first and the last included, all equally likely;
+    a window as large as the picture has only one place. Draw from torch's generator, so that a seed repeats it.
     """
     import torch
 
@@ -129,9 +129,9 @@ def inverse():
 @exercise(1, "Mirror images", "transforms.py: RandomAffine.place", marks=2)
 def mirror():
     """`RandomAffine` draws a random 2x3 matrix; now and then it mirrors. `place(keypoints, matrix, size)` returns two
-    things: one matrix, that is `matrix` followed by a random one into a picture of `size` (w, h), and the keypoints
+    things: `matrix` followed by a random one into a picture of `size` (w, h), as one matrix, and the keypoints
     moved by it. `self.draw(w, h)` gives the random matrix and whether it mirrors, `compose(outer, inner)` multiplies
-    matrices, `transform_points` moves points. Who looks into a mirror has the left eye where the right one was:
+    matrices, `transform_points` moves points. In a mirror image the left eye is where the right one was:
     `self.scheme.swap_sides` renumbers the points.
     """
     import numpy as np
@@ -184,8 +184,8 @@ def network():
 @exercise(2, "The loop of one epoch", "one_epoch", marks=3)
 def loop(one_epoch):
     """`one_epoch(model, loader, loss_function, optimizer)` goes through the training data once. In each step: predict
-    from `batch["image"]`, compare with `batch["keypoints"]`, forget the old gradients, find the new ones, move the
-    weights. It returns the mean loss of all *samples*; the last batch may be smaller than the others.
+    from `batch["image"]`, compare with `batch["keypoints"]`, clear the old gradients, compute the new ones, update
+    the weights. It returns the mean loss of all *samples*; the last batch may be smaller than the others.
     """
     import torch
     from torch import nn
@@ -219,7 +219,7 @@ def loop(one_epoch):
 
 @exercise(3, "The crop for the network", "to_input", marks=2)
 def crop(to_input):
-    """`to_input(photo, matrix, size)` makes the network's input of a photo: the face cut out by the 2x3 matrix into
+    """`to_input(photo, matrix, size)` makes the network's input from a photo: the face cut out by the 2x3 matrix into
     size x size pixels (`warp`), gray, float32 with 0 for black and 1 for white, of shape (1, size, size).
     """
     import numpy as np

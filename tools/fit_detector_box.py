@@ -24,7 +24,7 @@ NATIVE_BOXES = {"haar": lambda: HaarDetector().squares, "yunet": lambda: YuNetDe
 
 
 def within_native(faces: KeypointsDataset, native_boxes: Callable) -> np.ndarray:  # (N, 4)
-    """The tight boxes' centre x, y, width and height in parts of the detector's own box, of the faces it found."""
+    """The tight boxes' centre x, y, width and height as fractions of the detector's own box, for faces it found."""
     rows = []
     for sample in tqdm(faces, leave=False):
         box, found = tight_box(sample["keypoints"]), native_boxes(sample["image"])[0]

@@ -43,7 +43,7 @@ def upright(face: np.ndarray) -> np.ndarray:
     y = down - x * (down @ x)
     y /= np.linalg.norm(y)
     face = (face - face.mean(0)) @ np.stack([x, y, np.cross(x, y)]).T
-    if face[30, 2] > face[:17, 2].mean():  # factorisation leaves the sign of depth open: the nose points at us
+    if face[30, 2] > face[:17, 2].mean():  # factorisation leaves the sign of depth open: the nose points at the camera
         face[:, 2] *= -1
     face = (face + IBUG_68.swap_sides(face) * [-1, 1, 1]) / 2
     return face / np.linalg.norm(face[RIGHT_EYE] - face[LEFT_EYE])

@@ -1,10 +1,10 @@
-"""Feeds damaged and odd inputs to the library, tracker and command; reports what is not an answer or a DataError.
+"""Feed damaged and odd inputs to the library, tracker and command; anything but a result or DataError is a fault.
 
     python -m tools.fuzz                     4000 inputs, some minutes
     python -m tools.fuzz --only 1234         one of them, with its traceback
 
-Every input follows from its number. Faults are: another exception, a crash, more than SECONDS of computing, a result
-of a wrong shape, more than MEGABYTES of memory. The inputs are checked in a process of its own, which may die.
+Every input is generated from its number. Faults are: another exception, a crash, more than SECONDS of computing, a
+result of a wrong shape, more than MEGABYTES of memory. The inputs are checked in a separate process, which may die.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from facial_keypoints.tracker import Tracker
 from facial_keypoints.video import VIDEOS, track_video
 
 INPUTS, SECONDS, MEGABYTES = 4000, 5, 2000
-PATIENCE = 60  # seconds without an answer after which the process is ended: the machine may have other work
+PATIENCE = 60  # seconds without an answer after which the process is killed; long, since the machine may be busy
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MODES = "1 L P PA LA La RGB RGBA RGBa RGBX CMYK YCbCr LAB HSV I F I;16".split()
 TYPES = "u1 u2 >u2 i1 i4 u8 f2 f4 f8 c8 ? O S3 U2".split()
@@ -54,7 +54,7 @@ FACE_BOX = tight_box(KEYPOINTS)
 
 
 class Fault(Exception):
-    """An answer that is wrong."""
+    """A wrong result."""
 
 
 def expect(condition: bool, what: str) -> None:
@@ -67,7 +67,7 @@ def expect(condition: bool, what: str) -> None:
 
 
 def picture_bytes(rng: random.Random) -> bytes:
-    """A file of one of the FORMATS, of some of its modes."""
+    """A picture file in one of the FORMATS and one of its modes."""
     picture = Image.fromarray(PIXELS if rng.random() < 0.5 else PIXELS[::4, ::4])
     modes, kind = ["RGB", "RGB", "L", "P", "1", "RGBA", "CMYK", "I;16", "F"], rng.choice(FORMATS)
     content = io.BytesIO()
@@ -97,7 +97,7 @@ def video_bytes(kind: str) -> bytes:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The content, cut, with other bytes, more or fewer of them, or going on as another picture."""
+    """The content truncated, with bytes changed, inserted or deleted, or continued by another picture."""
     data, place = bytearray(content), rng.randrange(len(content))
     way = rng.choice(("cut", "flip", "flip", "head", "head", "zeros", "insert", "delete", "splice"))
     if way == "cut":
@@ -140,7 +140,7 @@ def odd_array(rng: random.Random):
 
 
 def odd_picture(rng: random.Random):
-    """What is no RGB uint8 array of a usual size: modes, types, long and empty shapes, no pictures at all."""
+    """Not an RGB uint8 array of a usual size: other modes and types, long and empty shapes, or no picture at all."""
     way = rng.choice(("mode", "mode", "array", "array", "array", "long", "no picture"))
     if way == "mode":
         size = rng.choice(((1, 1), (3, 200), (60, 50), (0, 7)))
@@ -154,7 +154,7 @@ def odd_picture(rng: random.Random):
 
 
 def odd_boxes(rng: random.Random):
-    """Boxes that are empty, far outside, not finite, of other shapes and types, among right ones."""
+    """Boxes that are empty, far outside, not finite, of other shapes and types, among valid ones."""
     way = rng.choice(("numbers", "numbers", "numbers", "array", "no boxes"))
     if way == "array":
         return odd_array(rng)
@@ -167,7 +167,7 @@ def odd_boxes(rng: random.Random):
 
 
 def odd_keypoints(rng: random.Random):
-    """Keypoints of faces, some of them anywhere."""
+    """Keypoints of a face, some of them moved anywhere."""
     points = KEYPOINTS.astype(float).copy()
     if rng.random() < 0.2:
         return odd_array(rng)
@@ -199,7 +199,7 @@ def check_faces(faces) -> None:
 
 
 def check_file(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """A damaged file is an image or a DataError, and its image has faces or none."""
+    """A damaged file gives an image or a DataError, and the image gives a list of faces."""
     path = folder / f"photo.{rng.choice(('jpg', 'png', 'tif', 'gif', 'eps', 'txt'))}"
     path.write_bytes(damaged(picture_bytes(rng), rng))
     image = read_image(path)
@@ -209,7 +209,7 @@ def check_file(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None
 
 
 def check_picture(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """An odd picture has faces or none."""
+    """An odd picture gives a list of faces."""
     picture = odd_picture(rng)
     found = pipeline(picture)
     for faces in found if isinstance(picture, list | tuple) else [found]:
@@ -217,7 +217,7 @@ def check_picture(rng: random.Random, pipeline: FacePipeline, folder: Path) -> N
 
 
 def check_boxes(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """For odd boxes there are as many sets of keypoints, and faces with odd scores."""
+    """Odd boxes give one set of keypoints each, and with odd scores a list of faces."""
     boxes = odd_boxes(rng)
     points = pipeline.keypoints(PIXELS, boxes)
     expect(points.shape == (np.size(boxes) // 4, 68, 2) and np.isfinite(points).all(), f"keypoints {points.shape}")
@@ -227,7 +227,7 @@ def check_boxes(rng: random.Random, pipeline: FacePipeline, folder: Path) -> Non
 
 
 def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """Drawing, wearing and posing with odd keypoints."""
+    """Everything that uses keypoints, with odd ones."""
     points = odd_keypoints(rng)
     use = rng.choice((wear, draw_faces, head_pose, aligned_face, swap_face, morph))
     if use is wear:
@@ -249,7 +249,7 @@ def check_uses(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None
 
 
 def check_video(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """A video that is cut or has other bytes: all its results, for every frame that can be decoded, or none."""
+    """A truncated or damaged video gives all its results, for every frame that can be decoded, or none."""
     kind, output = rng.choice(tuple(CONTAINERS)), folder / "output"
     content = video_bytes(kind)
     content = content[: rng.randrange(len(content))] if rng.random() < 0.3 else damaged(content, rng)
@@ -286,7 +286,7 @@ def check_tracker(rng: random.Random, pipeline: FacePipeline, folder: Path) -> N
 
 
 def check_command(rng: random.Random, pipeline: FacePipeline, folder: Path) -> None:
-    """A folder of damaged files: a line for each, and an exit code that fits."""
+    """A folder of damaged files gives a line for each, and the right exit code."""
     photos, output = folder / "photos", folder / "output"
     photos.mkdir()
     for number in range(6):
@@ -309,7 +309,7 @@ CHECKS = (
 
 
 def fault_of(number: int, pipeline: FacePipeline) -> str | None:
-    """What is wrong with the answer to an input, None where nothing is."""
+    """What is wrong with the result for an input, None if nothing is."""
     rng, start = random.Random(number), time.process_time()
     check = CHECKS[number % len(CHECKS)]
     with tempfile.TemporaryDirectory() as folder:

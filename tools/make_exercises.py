@@ -2,10 +2,10 @@
 
     python -m tools.make_exercises                writes build/exercises/
 
-They are made of the modules and notebooks as they are, in nbgrader's format: release/facial_keypoints/ is for the
-students, in source/facial_keypoints/ the cells have their solutions between nbgrader's marks. Both need the installed
-library and torch, nothing else of this repository. To collect and grade, let nbgrader's course folder be
-build/exercises: `nbgrader generate_assignment facial_keypoints` makes the same release/ of source/.
+They are made from the current modules and notebooks, in nbgrader's format: release/facial_keypoints/ is for the
+students; in source/facial_keypoints/ the cells have their solutions between nbgrader's marks. Both need the installed
+library and torch, nothing else from this repository. To collect and grade, use build/exercises as nbgrader's course
+folder: `nbgrader generate_assignment facial_keypoints` makes the same release/ from source/.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def solution_of(exercise: Exercise) -> str:
 
 
 def graded(cell, name: str, marks: int | None = None, solution: bool = False):
-    """A cell with nbgrader's metadata: read-only, a check with marks, or one to be written."""
+    """A cell with nbgrader's metadata: read-only, a check with marks, or one to write."""
     about = {"grade_id": name, "grade": marks is not None, "solution": solution, "locked": not solution, "task": False}
     cell.metadata["nbgrader"] = about | {"schema_version": 3} | ({} if marks is None else {"points": marks})
     cell["id"] = name
@@ -86,7 +86,7 @@ def graded(cell, name: str, marks: int | None = None, solution: bool = False):
 
 
 def cells_for(exercise: Exercise, body_wanted: bool) -> list:
-    """The statement, the cell to be written if it is one, and the check."""
+    """The statement, the cell to write if the exercise is in the notebook, and the check."""
     where = f"\n\nWrite `{'` and `'.join(exercise.functions)}` in `{exercise.place}`, save it, and restart the kernel."
     statement = f"## {exercise.title} ({exercise.marks} marks)\n\n{inspect.getdoc(exercise.check)}"
     text = statement + (where if exercise.place else "")

@@ -31,11 +31,11 @@ BUILD = ROOT / "build" / "mutation"
 TREE, WATCHED, TRIED = BUILD / "tree", BUILD / "watched.json", BUILD / "tried.json"
 OUTPUT = ROOT / "results" / "mutation.csv"
 
-# Every fault has a process of its own, forked from one that has imported these already: that takes longest.
+# Every fault runs in a process of its own, forked from one that has already imported these, the slowest imports.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["cv2", "torch", "torchvision", "pandas", "pytest", "scipy.optimize", "skimage.data"])
 
-SUBJECTS = {  # modules, from each subject as many faults, and their tests
+SUBJECTS = {  # modules and their tests; the faults are divided evenly among the subjects
     "geometry": (["facial_keypoints/geometry.py"], ["test_geometry.py", "test_transforms.py"]),
     "transforms": (["transforms.py"], ["test_transforms.py", "test_augmentations.py"]),
     "metrics": (["metrics.py"], ["test_metrics.py", "test_protocol.py"]),
@@ -84,15 +84,15 @@ OPERATORS = {
 PAIRS = [("min", "max"), ("any", "all"), ("floor", "ceil"), ("argmin", "argmax"), ("mean", "sum"), ("cos", "sin")]
 NAMES = {name: other for pair in PAIRS for name, other in (pair, pair[::-1])}
 
-# Faults that change nothing that anyone could notice: the module, a part of the line, the fault.
+# Faults without an observable effect: the module, a part of the line, the fault.
 EQUIVALENT = [
     # 1 - u is as uniform as u
     ("transforms.py", "uniform", "uniform(0, 1) -> uniform(1, 0)"),
     ("transforms.py", "uniform", "uniform(0, 255) -> uniform(255, 0)"),
-    # Python knows how many processors there are
+    # Python can count the processors
     ("data_load.py", "os.cpu_count()", "1 -> 0"),
     ("data_load.py", "os.cpu_count()", "1 -> 2"),
-    # what open() takes on Linux and macOS anyway
+    # the default of open() on Linux and macOS
     ("data_load.py", "open(", "open(csv_file, newline='', encoding='utf-8') -> open(csv_file, newline='')"),
     # OpenCV takes the size of the kernel from sigma unless it is above 0
     ("transforms.py", "GaussianBlur", "0 -> -1"),
@@ -101,20 +101,20 @@ EQUIVALENT = [
     ("transforms.py", "uniform", "uniform(0, 1) < self.mirror -> uniform(0, 1) <= self.mirror"),
     # int(-0.5) is 0
     ("transforms.py", "uniform(0, 255)", "0 -> -1"),
-    # three channels are no longer than height and width
+    # three channels are never more than height and width
     ("facial_keypoints/geometry.py", "LONGEST_SIDE", "2 -> 3"),
-    # any margin of a pixel of the small picture and more will do
+    # any margin of at least a pixel of the small picture will do
     ("facial_keypoints/geometry.py", "* shrink", "2 -> 1"),
     ("facial_keypoints/geometry.py", "* shrink", "2 -> 3"),
-    # all entries have as many points, or reading has ended with a DataError
+    # all entries have the same number of points, otherwise reading raised a DataError
     ("data_sets/ibug_300w.py", "entries[0].points", "0 -> -1"),
     # heatmaps are square
     ("training/losses.py", "predicted.shape[-1]", "1 -> 2"),
-    # the line to which a warning is ascribed
+    # the line that a warning is attributed to
     ("facial_keypoints/pipeline.py", "warnings.warn", "3 -> 2"),
-    # numpy takes any negative length for the one that is not given
+    # numpy infers any negative length from the others
     ("metrics.py", "reshape(-1", "1 -> 2"),
-    # the same from either side
+    # distances are symmetric
     ("metrics.py", "mean_distance", "mean_distance(predicted, true) -> mean_distance(true, predicted)"),
 ]
 
@@ -126,20 +126,20 @@ class Fault:
     subject: str
     module: str
     line: int
-    text: str  # of the line, without the change
+    text: str  # the line before the change
     what: str
     source: bytes
 
     @property
     def key(self) -> str:
-        """The same for the same fault in the same module."""
+        """Identifies the fault in this version of its module."""
         return hashlib.sha256(self.source).hexdigest()
 
 
 def changeable(node: ast.AST):
-    """The nodes below `node` that do something: no annotations, sentences for people or long tables of numbers.
+    """The nodes below `node` that do something: no annotations, messages or long tables of numbers.
 
-    Nor zip(..., strict=True), which linters ask for also where the lengths cannot differ.
+    Nor zip(..., strict=True), which linters require even where the lengths cannot differ.
     """
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "exc"):
@@ -156,7 +156,7 @@ def changeable(node: ast.AST):
 
 
 def variants(node: ast.AST):
-    """Pairs of a node and the source that takes its place: every small fault at this node."""
+    """Pairs of a node and the source that replaces it: every small fault at this node."""
 
     def changed(**fields):
         other = copy.copy(node)
@@ -182,7 +182,7 @@ def variants(node: ast.AST):
         case ast.Attribute(attr=name, ctx=ast.Load()) if name in NAMES:
             yield changed(attr=NAMES[name])
         case ast.Call(args=arguments, keywords=keywords):
-            alike = isinstance(node.func, ast.Name) and node.func.id in ("min", "max")  # in either order
+            alike = isinstance(node.func, ast.Name) and node.func.id in ("min", "max")  # the order is irrelevant
             if len(arguments) > 1 and not alike and not any(isinstance(a, ast.Starred) for a in arguments[:2]):
                 yield changed(args=[arguments[1], arguments[0], *arguments[2:]])
             dropped = [keyword for keyword in keywords if keyword.arg not in (None, "strict")]
@@ -218,7 +218,7 @@ def is_equivalent(fault: Fault) -> bool:
 
 
 def sample(count: int, seed: int) -> list[Fault]:
-    """`count` faults, of every subject as many as of the others."""
+    """`count` faults, divided evenly among the subjects."""
     chosen, shares = [], [count * (i + 1) // len(SUBJECTS) - count * i // len(SUBJECTS) for i in range(len(SUBJECTS))]
     for (subject, (patterns, _)), share in zip(SUBJECTS.items(), shares, strict=True):
         modules = sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
@@ -229,7 +229,7 @@ def sample(count: int, seed: int) -> list[Fault]:
 
 
 def copy_tree() -> None:
-    """The tree as it is, less what git ignores, into TREE."""
+    """Copy the working tree, except for what git ignores, to TREE."""
     shutil.rmtree(TREE, ignore_errors=True)
     files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(files, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
@@ -238,7 +238,7 @@ def copy_tree() -> None:
             shutil.copy(ROOT / name, TREE / name)
 
 
-# Run in TREE: the tests' seconds, and for every line of the modules the tests that execute it.
+# Run in TREE: measures how long each test takes and, for every line of the modules, which tests execute it.
 WATCH = """
 import coverage, json, pytest, sys
 output, state, *files = sys.argv[1:]
@@ -261,7 +261,7 @@ sys.exit(code)
 
 
 def watch_tests() -> dict:
-    """Which tests execute which lines, in how many seconds; ends the script where they fail without any fault."""
+    """Which tests execute which lines, in how many seconds; ends the script if they fail without any fault."""
     sources = sorted(path for path in TREE.rglob("*.py") if "build" not in path.parts[len(TREE.parts) :])
     state = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     if WATCHED.is_file() and (watched := json.loads(WATCHED.read_text()))["state"] == state:
@@ -271,7 +271,7 @@ def watch_tests() -> dict:
     tests = sorted({f"tests/{name}" for _, names in SUBJECTS.values() for name in names})
     done = subprocess.run([sys.executable, "-c", WATCH, WATCHED, state, *modules, *tests], cwd=TREE)
     if done.returncode:
-        raise SystemExit("the tests fail without any fault: mend them first")
+        raise SystemExit("the tests fail without any fault: fix them first")
     return json.loads(WATCHED.read_text())
 
 
@@ -296,7 +296,7 @@ def run_tests(tests: list[str], report: Path) -> None:
 
 
 def noticed_by(fault: Fault, tests: list[str], limit: float) -> str:
-    """The test that fails with the fault in place, "" where none does."""
+    """The test that fails with the fault in place, "" if none does."""
     path, report = TREE / fault.module, BUILD / "report.txt"
     sound, process = path.read_bytes(), PROCESSES.Process(target=run_tests, args=(tests, report))
     try:
@@ -315,7 +315,7 @@ def noticed_by(fault: Fault, tests: list[str], limit: float) -> str:
 
 
 def try_all(faults: list[Fault]) -> pd.DataFrame:
-    """What notices each fault, a row for each; what was noticed before is not tried again."""
+    """Which test notices each fault, one row per fault; faults noticed before are not tried again."""
     tried = json.loads(TRIED.read_text()) if TRIED.is_file() else {}
     copy_tree()
     watched, rows = watch_tests(), []

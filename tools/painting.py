@@ -49,7 +49,7 @@ def fine(points: np.ndarray) -> np.ndarray:
 
 
 def mirrored(points) -> np.ndarray:
-    """The points seen in a mirror along the middle of the picture."""
+    """The points mirrored about the vertical middle of the picture."""
     return np.array([(2 * CENTRE - x, y) for x, y in points])
 
 

@@ -4,7 +4,7 @@
     python -m tools.run_notebooks --in-place            the committed ones (before a commit)
     python -m tools.run_notebooks --only 3 4            some of them
 
-On drawn faces their trainings are short, unless FULL=1; QUICK=1 makes them minutes-short on any data. KEYPOINTS_DATA
+On drawn faces their trainings are short, unless FULL=1; QUICK=1 cuts them to minutes on any data. KEYPOINTS_DATA
 names the data folder.
 """
 

@@ -13,7 +13,7 @@ RESULTS = ROOT / "results"
 PAGES = (ROOT / "README.md", RESULTS / "README.md", ROOT / "saved_models" / "README.md")
 TESTS = {"official": "official", "unseen": "unseen people", "300-W": "300-W"}
 SHIPPED = ("accurate", "fast")
-ANSWERS = {"accurate-frontal": "accurate, no turned heads", "fast-frontal": "fast, no turned heads"}  # of pose.csv
+ANSWERS = {"accurate-frontal": "accurate, no turned heads", "fast-frontal": "fast, no turned heads"}  # in pose.csv
 TURNS = ("0-30", "30-60", "60-90")
 
 
@@ -92,7 +92,7 @@ def mutation() -> pd.DataFrame:
 
 
 def turned_ablation() -> pd.DataFrame:
-    """All points of each row of the ablation at 0-30 / 30-60 / 60-90 degrees of yaw: a column for each set."""
+    """The ablation's errors over all points at 0-30 / 30-60 / 60-90 degrees of yaw: a column for each set."""
     table = pd.read_csv(RESULTS / "turned_ablation.csv")
     table["cell"] = [by_turn(row, "all", 2) for _, row in table.iterrows()]
     wide = table.pivot(index="row", columns="set", values="cell")
@@ -107,7 +107,7 @@ def pose() -> pd.DataFrame:
 
 
 def pose_set() -> pd.DataFrame:
-    """The rows of `pose` of the shipped networks on the pose set."""
+    """The shipped networks' rows of `pose` on the pose set."""
     return pose().query("network in @SHIPPED and set == 'pose set'").drop(columns="set")
 
 
@@ -141,7 +141,7 @@ def video_filters() -> pd.DataFrame:
 
 
 def peers() -> pd.DataFrame:
-    """What pip offers beside ours: errors in jittered / its own detector's boxes, turned heads, speed and size."""
+    """Ours and other pip packages: errors in jittered / own detectors' boxes, turned heads, speed and size."""
     errors = pd.read_csv(RESULTS / "peers.csv").assign(error=lambda table: table["error %"].map("{:.1f}".format))
     turned = errors["test"].str.startswith("turned")
     errors["column"] = errors["test"].where(~turned, "turned by 0-30 / 30-60 / 60-90")
@@ -187,7 +187,7 @@ TABLES = {
     "peers_speed": whole("peers_speed", 1),
     "mutation": mutation,
 }
-# The file, where it has another name.
+# The CSV file of a table, if it has another name.
 SOURCES = {name: "comparison" for name in ("labels", "shipped", "parts")} | {
     "peers_errors": "peers",
     "pose_set": "pose",

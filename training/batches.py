@@ -30,7 +30,7 @@ from transforms import (
 
 
 def training_loader(data: Dataset, batch_size: int, device: torch.device) -> DataLoader:
-    """The training data in random order, in this process's shares of the batches (see processes.Shares).
+    """Load the training data in random order; this process gets its share of every batch (see processes.Shares).
 
     On a GPU batches are rendered as a whole if the data's transform allows it; else picture by picture, which on a CPU
     takes a third of the time (0.8 instead of 2.5 ms for a crop of 128 pixels).
@@ -48,7 +48,7 @@ def parts_of(data: Dataset) -> list[Dataset]:
 
 
 def can_be_rendered(data: Dataset) -> bool:
-    """Whether all parts share one transform, of the steps that DeviceFaces can render: recipes.face_input."""
+    """Whether all parts share one transform whose steps DeviceFaces can render, like that of recipes.face_input."""
     if not all(isinstance(part, KeypointsDataset) for part in parts_of(data)):
         return False
     first, *others = (part.transform for part in parts_of(data))
@@ -122,7 +122,7 @@ class DeviceFaces(Dataset):
 
 
 def warp_batch(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch.Tensor:  # (N, C, size, size)
-    """Sample images at the places that (N, 2, 3) matrices send the pixels of crops to; levels are rounded."""
+    """Sample images at the positions that (N, 2, 3) matrices map the pixels of crops to; levels are rounded."""
     pixel = torch.arange(size, device=images.device, dtype=torch.float32)
     along_x, along_y, shift = matrices[:, :, None, None].unbind(dim=-1)  # (N, 2, 1, 1)
     places = along_x * pixel + along_y * pixel[:, None] + shift  # (N, 2, size, size)
@@ -132,7 +132,7 @@ def warp_batch(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch
 
 
 def gray_levels(images: torch.Tensor) -> torch.Tensor:
-    """The nearest gray levels, as transforms.to_gray_levels; still float."""
+    """Round to the nearest gray levels, like transforms.to_gray_levels; the result is still float."""
     return images.round().clamp(0, 255)
 
 

@@ -12,7 +12,7 @@ from training.weights import write_atomically
 
 
 def run_settings(model, optimizer, data, batch_size: int, loss, **numbers) -> dict[str, str]:
-    """The settings by which a run recognises its own checkpoint, as text; `numbers`: arguments of fit, with seed.
+    """The settings, as text, by which a run recognises its own checkpoint; `numbers`: arguments of fit with the seed.
 
     The training data is identified by its size and by two statistics of its first batch. The device and the number of
     processes may change.
@@ -51,7 +51,7 @@ class TrainingState:
 
     def finish_epoch(self, row: dict) -> None:
         """Add an epoch's row to the history; its weights are the best if no validation loss was lower."""
-        losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without any, the last is the best
+        losses = [r.get("validation loss", 0.0) for r in [*self.history, row]]  # without them the last is the best
         if losses[-1] <= min(losses):
             self.best_weights = _copy(self.parts["weights"].state_dict())
         self.history.append(row)
@@ -67,7 +67,7 @@ class TrainingState:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             reason = _differences(state["settings"], self.settings)
-        except Exception:  # torch.load raises nearly anything on a damaged file, and advises to load it unsafely
+        except Exception:  # torch.load raises nearly anything on a damaged file, and advises loading it unsafely
             reason = "damaged, or of another program"
         if reason:
             raise DataError(f"{self.checkpoint}: not a checkpoint of this run ({reason}); delete it")

@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def best_device() -> torch.device:
@@ -55,7 +55,7 @@ def autocast(device: torch.device) -> torch.autocast:
 def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
     """Scales the loss so that gradients in float16 do not underflow; does nothing for other types.
 
-    It starts at 2**10, and grows from there, since from torch's 2**16 the first steps often overflow and are left out.
+    It starts at 2**10 and grows from there; at torch's default 2**16 the first steps often overflow and are skipped.
     """
     return torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=half_precision(device) is torch.float16)
 

@@ -92,7 +92,7 @@ def onnx_model(model: nn.Module):
 
 
 def _store_halves(graph) -> None:
-    """Store weights that are exact in half precision, as in the shipped files, in 16 bits; nothing is rounded."""
+    """Store weights that half precision represents exactly (as in shipped files) in 16 bits; nothing is rounded."""
     from onnx import TensorProto, helper, numpy_helper
 
     for tensor in graph.initializer:

@@ -56,11 +56,11 @@ def train_one_epoch(model, loader, loss_function, optimizer, scheduler, scaler, 
 
 
 def locate(model: nn.Module, dataset, batch_size: int = 64, jaw_3d: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted keypoints with their spread (N, K, 3) of a data set and true ones (N, K, 2), normalised as it is.
+    """Predicted keypoints with their spread (N, K, 3) and true ones (N, K, 2) of a data set, normalised as it is.
 
     Predictions are mirror averaged if the network's `expects` says so, as in the library. If only 68 points are
-    labelled, those of a network with two jaw lines (schemes.TWO_JAWS) are reduced to them: with the visible jaw line,
-    or with the head's own if jaw_3d.
+    labelled, the predictions of a network with two jaw lines (schemes.TWO_JAWS) are reduced to 68: with the visible
+    jaw line, or with the head's own if jaw_3d.
     """
     expects = getattr(model, "expects", EXPECTS)  # a network in training has none yet
     device = next(model.parameters()).device
@@ -92,7 +92,7 @@ def mean_face(training_data, dataset) -> tuple[np.ndarray, np.ndarray]:
 def evaluate(model: nn.Module, dataset, expects=EXPECTS) -> dict[str, float]:
     """metrics.summary of a network on a data set, in pixels of the network's input.
 
-    A network of two jaws is measured on the 68 points where no more are labelled.
+    A network with two jaw lines is measured on the 68 points if only these are labelled.
     """
     predicted, true = map(expects.in_pixels, predict(model, dataset))
     has_all = true.shape[1] == expects.scheme.num_points
@@ -177,14 +177,14 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place and leave it with the weights of its best validation loss.
 
-    Without validation data the last weights stay. loss: a name in LOSSES or a function of (predicted, true);
-    optimizer: a name in OPTIMIZERS or an optimiser made for this model; one_cycle: see one_cycle_schedule. With a
-    `checkpoint` path every epoch is saved, and the same call resumes where it stopped (DataError for the checkpoint of
-    another call); the result is that of an uninterrupted run, since (seed, epoch) seeds each epoch. Ctrl-C ends
+    Without validation data the last weights are kept. loss: a name in LOSSES or a function of (predicted,
+    true); optimizer: a name in OPTIMIZERS or an optimiser made for this model; one_cycle: see one_cycle_schedule. With
+    a `checkpoint` path every epoch is saved, and the same call resumes where it stopped (DataError for the checkpoint
+    of another call); the result equals an uninterrupted run's, since (seed, epoch) seeds each epoch. Ctrl-C ends
     training early and keeps the best weights so far; so does a loss that is not finite, with a DataError. `progress`
-    draws a bar (not in notebooks). error: NME per face of (predicted, true), (N,), of the 68 points by default; None
-    for none (DataError if it is for other points); print_every: epochs. In several processes (training.processes)
-    batch_size is that of all together.
+    draws a bar (not in notebooks). error: a function of (predicted, true) that returns the NME per face, (N,), by
+    default of the 68 points; None for none (DataError if it is for other points); print_every: in epochs. In several
+    processes (training.processes) batch_size is their total.
 
     Returns the history: one row per epoch, losses as means per coordinate in normalised units.
     """

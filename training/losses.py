@@ -10,8 +10,9 @@ from heatmaps import gaussian_heatmaps, soft_argmax
 class HeatmapLoss:
     """Kullback-Leibler divergence of the softmax of predicted maps from Gaussians, mean over the points.
 
-    sigma: of the Gaussians, in cells; points_weight adds the L1 distance of the soft-argmax points, in parts of the
-    picture. For points, which a HeatmapUNet returns in evaluation mode, the loss is their L1 distance alone.
+    sigma: of the Gaussians, in cells; points_weight: the weight of an added term, the L1 distance of the soft-argmax
+    points as a fraction of the picture. For predicted points, which a HeatmapUNet returns in evaluation mode, the loss
+    is their L1 distance alone.
     """
 
     def __init__(self, sigma: float = 1.5, points_weight: float = 0.0):
@@ -29,13 +30,13 @@ class HeatmapLoss:
 
 
 class SpreadLoss:
-    """Negative log-likelihood of the true points under a models.SureNet: (N, K, 5) and (N, K, 2), mean over points.
+    """Negative log-likelihood of true points (N, K, 2) under a models.SureNet's output (N, K, 5), mean over points.
 
-    The negative logarithm of exp(-r) / sqrt(det C), a Laplace distribution in the plane, up to a constant: C is the
-    covariance of the map, r the distance of the true point in units of it (Mahalanobis's). The loss is smallest if the
-    map is as wide as its error, in each direction; along a jaw errors can be larger than across it. For points alone,
-    which the network returns in evaluation mode, it is the mean distance. Points whose true place is unknown (NaN) do
-    not count.
+    Up to a constant it is -log(exp(-r) / sqrt(det C)), from a Laplace distribution in the plane: C is the covariance
+    of the map, r the Mahalanobis distance of the true point. The loss is smallest if the map is as wide as the error
+    in each direction; errors along the jaw, for example, can be larger than across it. For points alone, which the
+    network returns in evaluation mode, it is the mean distance. Points whose true position is unknown (NaN) do not
+    count.
     After Kendall and Gal, arXiv:1703.04977, section 3; directions: Zhou et al., "STAR loss", arXiv:2306.02763.
     """
 

@@ -53,7 +53,7 @@ def joined():
         raise DataError(f"several processes train on CUDA cards or CPUs, not on {device}: set KEYPOINTS_DEVICE=cpu")
     _meet("gloo" if device == "cpu" else "nccl")
     state = PartialState(cpu=device == "cpu")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"process {index()}: {LOST}"))  # the launcher's, to the others
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"process {index()}: {LOST}"))  # the launcher stops the others
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stdout if index() == 0 else nowhere):
         try:
             yield
@@ -83,7 +83,7 @@ class Shares(Sampler):
 
     The order is drawn from torch's generator and is the same in all processes; what is drawn afterwards
     (augmentations, dropout) is not. Every sample is in one share only, except that a last batch with fewer samples
-    than processes goes to all of them, which leaves its mean gradient as it is.
+    than processes goes to all of them, which leaves its mean gradient unchanged.
     """
 
     def __init__(self, data, batch_size: int):
@@ -102,7 +102,7 @@ class Shares(Sampler):
 
 
 def in_step(model: nn.Module) -> nn.Module:
-    """The network, trained by all processes together: it starts with the first one's weights, gradients are averaged.
+    """The network, trained by all processes together: it starts with the first one's weights; gradients are averaged.
 
     Batch norm uses statistics of the whole batch on GPUs; on CPUs, where torch has no SyncBatchNorm, of each process's
     share, and the running statistics are averaged after an epoch (`average_buffers`).
@@ -130,7 +130,7 @@ def mean(values: torch.Tensor) -> torch.Tensor:
 
 
 def whole_batch(loss_function):
-    """The loss of a share, weighted by its number of known points: the mean over processes is the whole batch's."""
+    """The loss of a share, weighted by its number of known points, so the mean over processes is the batch's loss."""
 
     def weighted(predicted, true):
         known = true.isfinite().all(dim=2).sum().float()

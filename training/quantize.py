@@ -4,9 +4,9 @@ python -m training.quantize                  # saved_models/accurate-int8.onnx a
 python -m training.quantize mine.pt          # mine-int8.onnx beside it
 
 Static quantisation by onnxruntime: activations in 8 bits, with ranges read off training faces (calibration), weights
-in 7 bits with a scale for each channel. Processors without VNNI add pairs of products of 8 x 8 bits in 16 bits, where
-they saturate; of 8 x 7 bits they do not, so that every processor computes the same. The last convolution, and the
-points and spreads that are read from its maps, stay in float.
+in 7 bits with a scale for each channel. Processors without VNNI add pairs of products in 16 bits, where those of
+8 x 8 bits can saturate and those of 8 x 7 bits cannot, so that every processor computes the same. The last
+convolution, and the points and spreads that are read from its maps, stay in float.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from recipes import face_input
 from training.export import SAVED_MODELS, TorchNetwork, traced
 from training.weights import load_model
 
-FACES = 96  # of the course's frames, and as many of 300-W, to calibrate with
+FACES = 96  # to calibrate with, from the course's frames and from 300-W each
 
 
 class Crops(CalibrationDataReader):
@@ -55,7 +55,7 @@ def calibration_crops(expects: Expects, faces: int = FACES) -> np.ndarray:
 
 
 def kept_in_float(graph) -> list[str]:
-    """The nodes from the last convolution on, in the order of an ONNX graph."""
+    """The names of an ONNX graph's nodes from the last convolution on, in the graph's order."""
     last = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
     return [node.name for node in graph.node[last:]]
 
@@ -98,7 +98,7 @@ def main() -> None:
     """Quantise weights files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", default=["accurate", "fast"], help="names in saved_models/ or .pt files")
-    logging.disable(logging.WARNING)  # of the quantiser, about what is done here anyway
+    logging.disable(logging.WARNING)  # the quantiser's advice is followed here already
     for name in parser.parse_args().weights:
         weights = Path(name) if name.endswith(".pt") else SAVED_MODELS / f"{name}.pt"
         model, path = load_model(weights), weights.with_name(f"{weights.stem}-int8.onnx")

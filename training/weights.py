@@ -75,7 +75,7 @@ def save_model(model: nn.Module, path: str | Path, expects: Expects, dtype=torch
 
 
 def load_model(path: str | Path) -> nn.Module:
-    """The network of a weights file, in evaluation mode, with its `.expects`; the path is all it needs.
+    """The network of a weights file, in evaluation mode, with its `.expects`; no other argument is needed.
 
     Raises DataError for a missing file and for one that save_model did not write.
     """
@@ -96,7 +96,7 @@ def _read(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such weights file; `python train.py RECIPE` makes one") from None
-    except Exception:  # its message would advise to load the file unsafely
+    except Exception:  # its message would advise loading the file unsafely
         raise DataError(f"{path}: not a weights file of this project (damaged, or of another program)") from None
 
 
@@ -109,8 +109,8 @@ def start_from(model: nn.Module, path: str | Path) -> str:
     """Copy the weights of a file into a network of the same class, for fine-tuning; returns a line that describes it.
 
     Layers whose shape differs, like the last one for another number of points, keep their initialisation. Between the
-    68 points and two jaws nothing starts afresh: the head's jaw begins as the visible one, or is left out. Raises
-    DataError if the file holds another class of network.
+    68 points and two jaws no layer starts afresh: the head's jaw starts as a copy of the visible one, or is left out.
+    Raises DataError if the file holds another class of network.
     """
     start = load_model(path)
     if type(start) is not type(model):

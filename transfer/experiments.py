@@ -89,7 +89,7 @@ def build_and_train(
     weights: dict | None = None,
     **settings,
 ) -> tuple[nn.Module, pd.DataFrame]:
-    """`build` and `train`, seeded; returns network and history. start: a network of the same class to go on from."""
+    """`build` and `train`, seeded; returns network and history. start: a network of the same class to start from."""
     torch.manual_seed(0)
     model = build(name, weights)
     if start:
@@ -171,6 +171,6 @@ def turn_photo(pipeline: FacePipeline, photo: np.ndarray, angle: float) -> tuple
 
 
 def split_faces(size: int = 300) -> tuple[FaceCuts, FaceCuts, str]:
-    """Training faces, faces of held-out *photos*, and a line that describes them; no mirrored copies of the file."""
+    """Training faces, faces of held-out *photos*, and a line that describes them; mirrored copies are left out."""
     faces, about = load_ibug()
     return *split_photos(FaceCuts(faces.subset(np.flatnonzero(~faces.mirrored)), size)), about

@@ -1,6 +1,6 @@
 """The networks of notebook 6: torchvision's ResNets with a fresh head, and a U-Net that predicts heatmaps.
 
-Both take RGB images (N, 3, size, size) in [0, 1] and return keypoints (N, K, 2) in fractions of the image size, 0 at
+Both take RGB images (N, 3, size, size) in [0, 1] and return keypoints (N, K, 2) as fractions of the image size, 0 at
 the left or upper edge and 1 at the right or lower one. They start from ImageNet weights if these can be downloaded.
 """
 
@@ -64,7 +64,7 @@ def why_not(error: Exception, host: str) -> str:
 
 
 def face_crop(size: int) -> Expects:
-    """What these networks expect: a colour crop of 1.5 boxes; keypoints in fractions of its size."""
+    """What these networks expect: a colour crop of 1.5 boxes; keypoints as fractions of its size."""
     return Expects(size, margin=0.25, mean=-0.5, std=float(size), color=True)
 
 

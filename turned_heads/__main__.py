@@ -19,7 +19,7 @@ from turned_heads.sources import BUILD, VIEWS, make_views
 def main() -> None:
     """Make all caches."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--views", type=int, default=VIEWS, help=f"of each photo of 300-W (default: {VIEWS})")
+    parser.add_argument("--views", type=int, default=VIEWS, help=f"views per photo of 300-W (default: {VIEWS})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=BUILD)
     args = parser.parse_args()

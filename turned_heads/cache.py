@@ -19,14 +19,14 @@ from facial_keypoints.geometry import resize, resize_matrix, tight_box, transfor
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68
 from turned_heads.head import fit_poses
-from turned_heads.pose import Pose
+from turned_heads.pose import OrthographicPose
 from turned_heads.views import EDGE_SEEN, Source, View, draw_pose, view
 
 SOURCES_PER_PART = 40
 VERSION = 2  # of the geometry: views of other versions are not used
 JPEG_QUALITY = 92
 CUT_MARGIN, CUT_BOX = 0.75, 180  # of the cut-out around a face: margin in box sides, and largest box side in pixels
-STEEPEST = np.radians(50)  # faces whose yaw is larger already get no views
+STEEPEST = np.radians(50)  # faces with a larger yaw get no views
 SMALLEST = 48  # pixels of the box's longer side; smaller faces get no views
 DEPTHS = (0.93, 1.1)  # the range of a head's depth, relative to the template
 
@@ -62,7 +62,7 @@ def cut_out(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def views_of(
-    image: np.ndarray, keypoints: np.ndarray, pose: Pose, count: int, rng: np.random.Generator, others
+    image: np.ndarray, keypoints: np.ndarray, pose: OrthographicPose, count: int, rng: np.random.Generator, others
 ) -> list[View]:
     """Random turned views of a labelled face with a known pose; none if its yaw is above STEEPEST."""
     if abs(pose.yaw) > STEEPEST:
@@ -153,7 +153,7 @@ class MadeFaces(KeypointsDataset):
 
     @property
     def edge_known(self) -> np.ndarray:  # (N,) bool
-        """For which views of this subset the head's jaw is also the visible edge that labels follow."""
+        """Whether the head's jaw in each view of this subset is also the visible edge that labels follow."""
         return np.abs(self.poses[self.indices, 0]) < EDGE_SEEN
 
     def _image(self, index):

@@ -1,15 +1,15 @@
-"""Fit facial_keypoints.face_3d.POINTS, depth and all, to the labels of many people, and print them.
+"""Fit facial_keypoints.face_3d.POINTS, including depth, to the labels of many people, and print them.
 
     python -m turned_heads.fit_template        needs the course's frames and 300-W; a minute
 
-Structure from motion over people instead of over time (Bregler et al., "Recovering non-rigid 3D shape from image
-streams", CVPR 2000, has the model; here the shapes share one mean): every face is the template, widened by a factor
-of its own, rotated, and projected by scaled orthography. The residual is modelled as noise with heavy tails, so that
-smiles and glasses do not bend the template. Factorisation (tools/fit_face_3d.py) mistakes such differences for motion:
-its nose is 0.3 deep, this one's is 0.52.
+Structure from motion over people instead of over time, with the model of Bregler et al. ("Recovering non-rigid 3D
+shape from image streams", CVPR 2000) but one mean shape: every face is the template, widened by a factor of its own,
+rotated, and projected by scaled orthography. The residual is modelled as noise with heavy tails, so that smiles and
+glasses do not bend the template. Factorisation (tools/fit_face_3d.py) mistakes such differences for motion: its nose
+is 0.3 deep, this one's is 0.52.
 
-The outline takes no part in that. It is fitted afterwards, with the poses fixed: on the near side a labelled point of
-the jaw is the same point of the head at any yaw, which gives its depth. On the far side labels follow the visible
+The outline is left out of this fit. It is fitted afterwards, with the poses fixed: on the near side a labelled point
+of the jaw is the same point of the head at any yaw, which gives its depth. On the far side labels follow the visible
 edge.
 """
 
@@ -26,10 +26,10 @@ from data_sets.ibug_300w import load_ibug, split_photos
 from facial_keypoints.schemes import IBUG_68
 from turned_heads.pose import rotation
 
-NOISE = np.full(68, 0.04)  # in distances of the eye corners: how far people differ from the template
+NOISE = np.full(68, 0.04)  # in inter-ocular distances: how far people differ from the template
 NOISE[17:27], NOISE[48:68], NOISE[[48, 54]] = 0.09, 0.09, 0.07  # brows and mouths move
-WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.25  # one sigma: of the logarithm of the width; of the pitch in radians
-DEEPER = 1.15  # than the fit: inexact poses make the jaw too flat (results/log.md, item 29)
+WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.25  # standard deviations of log width and of pitch (radians)
+DEEPER = 1.15  # times the fitted depth: inexact poses make the jaw too flat (results/log.md, item 29)
 JAW_NOISE, JAW_YAWS = 0.1, np.radians([-12.0, 40.0])  # yaws at which the left half of the jaw is visible
 
 
@@ -52,7 +52,7 @@ def rotations(numbers: torch.Tensor) -> torch.Tensor:  # (N, 3, 3)
 
 
 def centred(shapes: np.ndarray) -> np.ndarray:  # (2 N, 68, 2)
-    """Shapes (N, 68, 2) and their mirror images about the middle of eyes and nose, and of one size."""
+    """Shapes (N, 68, 2) and their mirror images, centred on the mean of points 17 to 47 and scaled to one size."""
     shapes = np.concatenate([shapes, IBUG_68.swap_sides(shapes) * [-1, 1]]).astype(float)
     shapes -= shapes[:, 17:48].mean(axis=1, keepdims=True)
     return shapes / (2.2 * np.sqrt((shapes[:, 17:48] ** 2).sum(axis=(1, 2)) / 31))[:, None, None]
@@ -95,7 +95,7 @@ def fit(shapes: np.ndarray, steps: int = 900) -> tuple[np.ndarray, Cameras, np.n
 
 
 def jaw_point(number: int, cameras: Cameras, shapes: np.ndarray) -> np.ndarray:  # (3,)
-    """The place on the head of jaw point 0 to 8, in the left half of the picture, by robust least squares."""
+    """The position on the head of a jaw point (0 to 8, the picture's left half), by robust least squares."""
     yaw = cameras.numbers[:, 1].numpy()
     seen = (yaw > JAW_YAWS[0]) & (yaw < JAW_YAWS[1])
     numbers = cameras.numbers[seen]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from facial_keypoints.schemes import IBUG_68
-from turned_heads.pose import Pose, rotation
+from turned_heads.pose import OrthographicPose, rotation
 from turned_heads.template import FLAT, POINTS, RINGS_PER_PLACE, template
 
-# For the pose: the points that it is fitted to, and how far people differ from the template there, in distances of the
-# eye corners. The jaw is left out, since its labels follow the visible edge.
+# The points that the pose is fitted to, and how far people differ from the template there, in inter-ocular distances.
+# The jaw is left out, since its labels follow the visible edge.
 INNER = np.arange(17, 68)
 NOISE = np.where(INNER < 27, 0.09, np.where(INNER < 48, 0.04, 0.09))
 WIDTH_SPREAD, PITCH_SPREAD = 0.06, 0.3
@@ -34,19 +34,19 @@ class Head:
     vertices: np.ndarray
     texture: np.ndarray
     points: np.ndarray
-    pose: Pose
+    pose: OrthographicPose
 
     def project(self) -> np.ndarray:  # (68, 2)
         """The 3D points in pixels of the photo; the jaw is the head's, not the visible edge."""
         return self.pose.project(self.points)
 
 
-def fit_pose(keypoints: np.ndarray) -> Pose:
+def fit_pose(keypoints: np.ndarray) -> OrthographicPose:
     """The pose of a face from its 68 points in pixels."""
     return fit_poses(np.asarray(keypoints)[None])[0]
 
 
-def fit_poses(keypoints: np.ndarray) -> list[Pose]:
+def fit_poses(keypoints: np.ndarray) -> list[OrthographicPose]:
     """The poses of faces (N, 68, 2) in pixels, by robust least squares against the template, for all faces at once.
 
     Levenberg-Marquardt; residuals r, in units of the differences between people, count as sqrt(1 + r^2).
@@ -69,7 +69,7 @@ def fit_poses(keypoints: np.ndarray) -> list[Pose]:
         residuals[better] = changed[better]
         damping *= np.where(better, 0.3, 5)
     return [
-        Pose(size * np.exp(log_scale), yaw, pitch, roll, middle + size * np.array([x, y]))
+        OrthographicPose(size * np.exp(log_scale), yaw, pitch, roll, middle + size * np.array([x, y]))
         for size, middle, (log_scale, yaw, pitch, roll, x, y, _) in zip(size, middle, numbers, strict=True)
     ]
 
@@ -97,7 +97,7 @@ def misfit(numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, R)
 
 
 def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)
-    """Un-projected points, in which the near half of the jaw replaces the far one, whose labels follow the cheek."""
+    """Unprojected points; the mirrored near half of the jaw replaces the far half, whose labels follow the cheek."""
     low, high = FAR_SIDE
     weight = np.clip((abs(yaw) - low) / (high - low), 0, 1)
     far = np.arange(9, 17) if yaw > 0 else np.arange(8)
@@ -106,14 +106,14 @@ def true_outline(flat: np.ndarray, yaw: float) -> np.ndarray:  # (68, 2)
     return flat
 
 
-def on_the_head(keypoints: np.ndarray, pose: Pose) -> tuple[np.ndarray, Pose]:
+def on_the_head(keypoints: np.ndarray, pose: OrthographicPose) -> tuple[np.ndarray, OrthographicPose]:
     """The 68 points (68, 3) on the head, relative to its plane of symmetry, and the pose adjusted to it."""
     flat = pose.unproject(keypoints, POINTS[:, 2])
     inner = flat[INNER]
     middle = np.median((inner[:, 0] + IBUG_68.swap_sides(flat)[INNER, 0]) / 2)
     shift = pose.shift + pose.scale * pose.matrix[:2, 0] * middle
     flat = true_outline(flat - [middle, 0], pose.yaw)
-    return np.column_stack([flat, POINTS[:, 2]]), Pose(pose.scale, pose.yaw, pose.pitch, pose.roll, shift)
+    return np.column_stack([flat, POINTS[:, 2]]), OrthographicPose(pose.scale, pose.yaw, pose.pitch, pose.roll, shift)
 
 
 def base_shape(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,16 +124,16 @@ def base_shape(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_colour(vertices: np.ndarray, yaw: float) -> np.ndarray:  # (V,)
-    """How much of their own colour vertices (V, 3) behind the face get, instead of a colour from around the face.
+    """The weight of the photo's own colour for vertices (V, 3) behind the face; the rest is from around the face.
 
-    1 if they are on the near side of a turned head and face the camera, 0 if the photo does not show them.
+    1 on the near side of a turned head where it faces the camera, 0 where the photo does not show it.
     """
     place = template().ring / RINGS_PER_PLACE  # 0 on the face
     seen = np.clip((abs(yaw) - np.interp(place, range(1, 6), SEEN_FROM)) / SEEN_WITHIN, 0, 1)
     return seen * np.clip(-np.sign(yaw) * vertices[:, 0] / 0.8, 0, 1)
 
 
-def fit_head(keypoints: np.ndarray, pose: Pose | None = None) -> Head:
+def fit_head(keypoints: np.ndarray, pose: OrthographicPose | None = None) -> Head:
     """The head of a face with 68 points in pixels of its photo; pose: its pose, if that is known."""
     mesh = template()
     points, pose = on_the_head(keypoints, pose or fit_pose(keypoints))

@@ -10,7 +10,7 @@ from turned_heads.head import Head
 from turned_heads.template import template
 
 WORK_SIDE = 128  # pixels of the photo's longer side when head and background are segmented
-HAIR = 0.35  # how far around the head hair may reach, in distances of the eye corners
+HAIR = 0.35  # how far around the head hair may reach, in inter-ocular distances
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Layers:
 def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:  # float32
     """Fill the unknown part of an image smoothly from around it, from coarse to fine; known: (H, W), 0 to 1.
 
-    Push and pull (Gortler et al., "The lumigraph", SIGGRAPH 1996, section 3.4).
+    The pull-push algorithm (Gortler et al., "The lumigraph", SIGGRAPH 1996, section 3.4).
     """
     known = known.astype(np.float32)[..., None]
     sums, weights = [image.astype(np.float32) * known], [known]
@@ -50,9 +50,9 @@ def grown(mask: np.ndarray, radius: float) -> np.ndarray:
 
 
 def silhouette(places: np.ndarray, size: tuple, down_to: float = 9.0) -> np.ndarray:  # (h, w) uint8, 0 or 1
-    """The mask of a head with vertices at places (V, 2), in a picture of size (w, h).
+    """The mask of a head with vertices at pixels `places` (V, 2), in a picture of size (w, h).
 
-    down_to: parts of the template below this y, in distances of the eye corners, are left out.
+    down_to: parts of the template below this y, in inter-ocular distances, are left out.
     """
     mesh, mask = template(), np.zeros(size[::-1], np.uint8)
     for triangle in np.rint(places * 16).astype(int)[mesh.triangles[mesh.lowest_point < down_to]]:
@@ -63,8 +63,8 @@ def silhouette(places: np.ndarray, size: tuple, down_to: float = 9.0) -> np.ndar
 def person_mask(photo: np.ndarray, places: np.ndarray, unit: float) -> np.ndarray:  # (H, W) uint8, 0 or 1
     """The mask of the person: the face for certain, hair and clothes by their colours.
 
-    GrabCut (Rother et al., SIGGRAPH 2004), started from the fitted head with vertices at places (V, 2); unit: the
-    distance of the eye corners in pixels.
+    GrabCut (Rother et al., SIGGRAPH 2004), started from the fitted head with vertices at pixels `places` (V, 2);
+    unit: the inter-ocular distance in pixels.
     """
     size = photo.shape[1::-1]
     labels = np.full(size[::-1], cv2.GC_BGD, np.uint8)

@@ -24,8 +24,8 @@ def rotation(yaw, pitch, roll, namespace=np):  # (..., 3, 3)
 
 
 @dataclass(frozen=True)
-class Pose:
-    """scale in pixels per distance of the eye corners, angles in radians, shift (2,) in pixels."""
+class OrthographicPose:
+    """scale in pixels per inter-ocular distance, angles as in `rotation` in radians, shift (2,) in pixels."""
 
     scale: float
     yaw: float

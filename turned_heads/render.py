@@ -10,8 +10,8 @@ import numpy as np
 class Drawing:
     """What each pixel of a picture of size x size shows.
 
-    places: (size, size, 2) float32, the texture place of its colour; depth: (size, size), infinite where nothing is
-    drawn; triangle: (size, size) int, the number of the front triangle, -1 for none.
+    places: (size, size, 2) float32, the texture coordinates of its colour; depth: (size, size), infinite where nothing
+    is drawn; triangle: (size, size) int, the number of the front triangle, -1 for none.
     """
 
     places: np.ndarray
@@ -53,7 +53,7 @@ def barycentric(corners: np.ndarray, x: np.ndarray, y: np.ndarray, owner: np.nda
 
 
 def draw(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, size: int) -> Drawing:
-    """Draw triangles of vertices (V, 3) in pixels, smaller z in front, with texture places (V, 2).
+    """Draw triangles of vertices (V, 3) in pixels, smaller z in front, with texture coordinates (V, 2).
 
     Triangles seen from behind, whose corners run counter-clockwise, are not drawn.
     """
@@ -82,7 +82,7 @@ def draw(vertices: np.ndarray, texture: np.ndarray, triangles: np.ndarray, size:
 
 
 def paint(drawing: Drawing, photo: np.ndarray) -> np.ndarray:  # (size, size, C)
-    """The colours of a drawing, taken from a photo; places outside the photo get the colour of its edge."""
+    """The colours of a drawing, taken from a photo; points outside the photo get the colour of its edge."""
     return cv2.remap(photo, drawing.places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

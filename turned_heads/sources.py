@@ -1,4 +1,4 @@
-"""The faces that views are made from: photos of 300-W and frames of the course, each part of the splits apart."""
+"""The faces that views are made from: photos of 300-W and frames of the course, for each part of the splits."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from data_sets.splits import HELD_OUT
 from turned_heads.cache import Faces, MadeFaces, folder_of, make
 
 BUILD = ROOT / "build" / "turned_heads"
-VIEWS = 3  # of each photo of 300-W; a video of the course, whose three frames look alike, gets one
+VIEWS = 3  # per photo of 300-W; a video of the course, whose three frames look alike, gets one
 TRAINING = ("photos", "people")  # what every split may learn from
 STRANGERS = "other_people"  # a fifth of the course's training people: split "all" learns from them, "unseen" does not
 HELD_OUT_PHOTOS = "other_photos"  # of 300-W: no split learns from them

@@ -5,7 +5,7 @@ fit_template.py, the rest was placed by hand, guided by head measures of adults 
 face", 2nd edition, 1994: about 90 mm between the outer eye corners, 75 mm from there to the ear canal, a head 190 mm
 long and 150 mm wide).
 
-The unit is the distance of the outer eye corners, the origin their middle; x right, y down, z away from the camera.
+The unit is the distance between the outer eye corners, the origin is halfway; x right, y down, z away from the camera.
 Only the half with x <= 0 is given; the other half is its mirror image.
 """
 
@@ -31,8 +31,8 @@ HAIRLINE = np.array(
     ]
 )
 
-# Behind the face: lines over the head that start at a place (x, y) on the edge of the face, with points of the head's
-# surface (x, y, z) and the places (x, y) in the plane of the face's edge that these take their colours from. A photo
+# Behind the face: lines over the head that start at a point (x, y) on the edge of the face, with points of the head's
+# surface (x, y, z) and the points (x, y) in the plane of the face's edge that these take their colours from. A photo
 # from the front does not show the back of the head, so it gets the colours of the hair around the face.
 LINES = {
     (0.00, -0.82): (  # over the top of the head
@@ -69,7 +69,7 @@ LINES = {
     ),
 }
 RINGS_PER_PLACE = 2  # rings of vertices for each point of LINES
-GRID = 0.085  # between vertices on the face
+GRID = 0.085  # spacing of the vertices on the face
 FLAT = (-1, 1, 1)  # mirrors
 
 
@@ -136,7 +136,7 @@ def along_edge(outline: np.ndarray) -> np.ndarray:  # (E,)
 
 
 def rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rings behind edge points (E, 3): their surface (R, E, 3) and the places of their colours (R, E, 2)."""
+    """The rings behind edge points (E, 3): their surface (R, E, 3) and the points of their colours (R, E, 2)."""
     at = along_edge(np.array(list(LINES)))
     places = along_edge(outline[:, :2])
     tables = [np.array([line[part] for line in LINES.values()], float) for part in (0, 1)]  # (lines, R, 3 or 2)
@@ -165,7 +165,7 @@ def strips(edge_vertices: np.ndarray, first: int, count: int) -> np.ndarray:  # 
 
 
 def spread_of(vertices: np.ndarray) -> np.ndarray:  # (V, 68)
-    """How moves of the 68 points move vertices (V, 2 or 3): the weights of a thin plate, fixed at the forehead."""
+    """How moves of the 68 points move vertices (V, 2 or 3): thin-plate spline weights, fixed at the forehead."""
     held = np.array([(x, y) for y in (-1.1, -1.5) for x in (-0.9, -0.45, 0, 0.45, 0.9)])  # forehead
     sites = np.concatenate([POINTS[:, :2], held])
     moves = np.eye(len(sites))[:, :68]

@@ -51,7 +51,7 @@ def made(faces: MadeFaces) -> TwoJaws:
 
 
 def with_turned_heads(split: Split, root: Path, build: Path = BUILD) -> tuple[TwoJaws, ...]:
-    """Training data for two jaws: the faces of a split, the photos twice as in every recipe, and turned views."""
+    """Training data for two jaws: the faces of a split, the photos twice as in Split.faces, and turned views."""
     frames, photos = (real(faces) for faces in split.training)
     names = (*TRAINING, *([STRANGERS] if split.name == "all" else []))
     return (frames, photos, photos, *map(made, made_faces(root, build, names).values()))

@@ -1,4 +1,4 @@
-"""Turn a fitted head, draw it, and compute where its points are then."""
+"""Turn a fitted head, draw it, and compute the new positions of its points."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import numpy as np
 from facial_keypoints.geometry import compose, crop_matrix, resize, resize_matrix, tight_box, transform_points
 from turned_heads.head import Head, fit_head
 from turned_heads.layers import Layers, background, take_apart
-from turned_heads.pose import Pose, rotation
+from turned_heads.pose import OrthographicPose, rotation
 from turned_heads.render import draw, over, paint
 from turned_heads.template import template
 
-SIZE, MARGIN = 208, 0.5  # of a view: pixels, and the margin around the box in parts of its longer side
+SIZE, MARGIN = 208, 0.5  # of a view: pixels, and the margin around the box as a fraction of its longer side
 EDGE_SEEN = np.radians(12)  # up to this yaw the visible edge of the cheek is the head's jaw
 
 
@@ -34,7 +34,7 @@ class Source:
     head: Head
 
     @classmethod
-    def of(cls, photo: np.ndarray, keypoints: np.ndarray, pose: Pose | None = None) -> "Source":
+    def of(cls, photo: np.ndarray, keypoints: np.ndarray, pose: OrthographicPose | None = None) -> "Source":
         """From a photo, RGB uint8 (H, W, 3), and its 68 labels (68, 2); pose: the head's, if it is known."""
         head = fit_head(keypoints, pose)
         return cls(take_apart(photo, head), head)
@@ -50,7 +50,7 @@ def turned(head: Head, yaw: float, pitch: float, roll: float, depth: float = 1.0
 
 
 def reduced(photo: np.ndarray, texture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The photo and its texture places, scaled down if the view shows the photo smaller than it is."""
+    """The photo and its texture coordinates, scaled down if the view shows the photo smaller than it is."""
     if scale > 0.7:
         return photo, texture
     old = photo.shape[1::-1]
@@ -81,7 +81,7 @@ def _moved_middle(head, vertices):
     return head.pose.project(head.vertices[:face]).mean(axis=0) - vertices[:face, :2].mean(axis=0)
 
 
-def draw_pose(rng: np.random.Generator, pose: Pose) -> tuple[float, float, float]:
+def draw_pose(rng: np.random.Generator, pose: OrthographicPose) -> tuple[float, float, float]:
     """A random pose for a head: turned further in its own direction, or to either side if it is frontal."""
     turned_by = abs(pose.yaw)
     yaw = rng.uniform(min(max(np.radians(8), turned_by + np.radians(5)), 1.4), np.radians(98))
