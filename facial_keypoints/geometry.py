@@ -82,7 +82,7 @@ def resize_matrix(old_size: tuple, new_size: tuple) -> np.ndarray:  # (2, 3)
 
 def resize(image: np.ndarray, size: tuple) -> np.ndarray:
     """Resize to size (w, h); shrinking averages over pixels, which avoids aliasing."""
-    shrinks = size[0] < image.shape[1] and size[1] < image.shape[0]
+    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 

@@ -28,7 +28,7 @@ from facial_keypoints.shipped import shipped
 
 NETWORKS = ("accurate", "fast")
 DETECTORS = ("yunet", "haar")
-UNTURNED = quarter_turns(0, (1, 1))
+UNTURNED = np.eye(2, 3)
 FARTHEST = 1e6  # pixels, the largest x, y, w or h of a box
 GROUP_MEGABYTES = 200  # of decoded photos in a group, whose faces share batches
 TURNED_PIXELS = 16_000_000  # larger photos are scaled down before they are turned

@@ -106,6 +106,7 @@ def test_noise_is_normal_of_up_to_sigma_gray_levels():
     assert np.mean(np.abs(loudest) < 1) == pytest.approx(0.68, abs=0.05) and abs(loudest.mean()) < 0.05
     white, black = (draws(RandomNoise(p=1), np.full_like(GRAY, level), 20) for level in (255, 0))
     assert min(image.min() for image in white) > 150 and max(image.max() for image in black) < 105
+    assert max(image.max() for image in white) == 255 and min(image.min() for image in black) == 0
 
 
 @pytest.mark.parametrize("across", [False, True])

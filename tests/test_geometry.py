@@ -15,6 +15,7 @@ from facial_keypoints.geometry import (
     similarity_matrix,
     tight_box,
     transform_points,
+    turn_of,
     warp,
 )
 
@@ -83,6 +84,9 @@ def test_resizing_agrees_with_its_matrix(size):
 def test_shrinking_averages_and_enlarging_interpolates(photo):
     halved = photo.astype(float).reshape(45, 2, 60, 2, 3).mean(axis=(1, 3))
     assert np.abs(resize(photo, (60, 45)) - halved).max() <= 0.51
+    for size, pixels in (((60, 90), (1, 2)), ((120, 45), (2, 1))):  # in one direction only
+        averaged = photo.astype(float).reshape(size[1], pixels[0], size[0], pixels[1], 3).mean(axis=(1, 3))
+        assert np.abs(resize(photo, size) - averaged).max() <= 0.51
     assert np.array_equal(resize(photo, (120, 90)), photo)
     assert np.array_equal(resize(photo, (200, 45)), cv2.resize(photo, (200, 45)))
 
@@ -109,6 +113,22 @@ def test_a_warp_that_shrinks_averages_what_each_pixel_covers(side, box, photo):
     inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3)), borderValue=1) == 1
     off = np.abs(warp(photo, matrix, (side, side)) - averaged(photo, cv2.BORDER_REPLICATE))[inside]
     assert inside.any() and off.mean() < 3 and off.max() < 10, (off.mean(), off.max())
+
+
+@pytest.mark.parametrize("size", [(20, 60), (60, 20)])
+def test_a_crop_that_shrinks_need_not_be_square(size):
+    """The values of the picture are its coordinates, so each pixel of the crop shows where it is from."""
+    x, y = np.meshgrid(np.arange(240, dtype=np.float32), np.arange(200, dtype=np.float32))
+    matrix = np.array([[1 / 3, 0, -2], [0, 1 / 3, -3]])
+    seen = warp(np.dstack([x, y, x]), matrix, size)[..., :2]
+    there = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)
+    np.testing.assert_allclose(seen, transform_points(invert(matrix), there), atol=0.6)
+
+
+def test_the_turn_of_a_similarity_has_neither_scale_nor_shift():
+    turn = turn_of(similarity_matrix(30, 2.5, (4, 5), (80, 80)))
+    np.testing.assert_allclose(turn, similarity_matrix(30, 1, (0, 0), (1, 1)) * [1, 1, 0], atol=1e-6)
+    assert turn.shape == (2, 3)
 
 
 def test_the_end_of_a_photo_that_is_too_long_for_opencv_is_warped_correctly():

@@ -228,6 +228,8 @@ def test_one_cycle_rises_to_the_rate_and_ends_near_zero_with_the_last_batch(face
 
 
 def test_a_line_is_printed_every_print_every_epochs_and_for_the_last(eight, capsys):
+    fit(small_model(), eight, eight, epochs=2)
+    assert len(capsys.readouterr().out.splitlines()) == 2, "every epoch by default"
     history = fit(small_model(), eight, eight, epochs=5, print_every=2)
     lines = capsys.readouterr().out.splitlines()
     numbers = [[float(n) for n in re.findall(r"(?<= )\d[\d.e-]*", line)] for line in lines]
@@ -261,6 +263,8 @@ def test_a_wrong_number_of_points_is_one_sentence_before_training(eight):
     others = eight.with_transform(Compose([*SMALL_CROP.transforms, ten]))
     with pytest.raises(DataError, match="the network predicts 68 keypoints, the validation data has 10"):
         fit(small_model(), eight, others)
+    with pytest.raises(DataError, match="the network predicts 10 keypoints, the validation data has 68"):
+        fit(Tenth(), eight, eight)
     with pytest.raises(DataError, match=r"cannot be measured \(10 keypoints, but .* has 68\): fit\(..., error=None\)"):
         fit(Tenth(), others, others)
 

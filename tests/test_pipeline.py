@@ -10,7 +10,7 @@ from PIL import Image
 from detector_architectures import yunet
 from detector_architectures.haar import HaarDetector
 from facial_keypoints import pipeline as pipeline_module
-from facial_keypoints.geometry import quarter_turns, transform_points
+from facial_keypoints.geometry import compose, quarter_turns, similarity_matrix, transform_points
 from facial_keypoints.images import DataError, as_rgb
 from facial_keypoints.network import FACES_AT_ONCE, Expects, mirror_averaged
 from facial_keypoints.pipeline import Face, FacePipeline, confidence, without_doubles
@@ -230,6 +230,18 @@ class Fixed:
     def locate(self, crops):
         self.calls.append(len(crops))
         return answer(np.repeat(self.points[None], len(crops), axis=0), self.spread / self.expects.std, self.expects)
+
+
+@pytest.mark.parametrize("tilt", [-60, 60])
+def test_the_second_look_of_68_points_is_upright_and_of_others_turned_as_the_first(tilt):
+    turn = similarity_matrix(-tilt, 1, (0, 0), (400, 300))
+    upright = 100 + 60 * FACE_3D[:, :2]
+    for count, left in ((68, 0), (20, tilt)):
+        scheme = IBUG_68 if count == 68 else Scheme("20", 20)
+        pipeline = FacePipeline(Fixed(count=count, scheme=scheme))
+        matrix = pipeline.matrix_around(transform_points(turn, upright[:count]))
+        across = np.subtract(*transform_points(compose(matrix, turn), upright[[16, 0]]))
+        assert np.degrees(np.arctan2(across[1], across[0])) == pytest.approx(left, abs=1e-2)
 
 
 BOX = (100, 80, 60, 40)

@@ -50,6 +50,11 @@ def project(turn, eyes=100.0, middle=(320, 240)):
     return np.stack([x, y], axis=1) * (eyes * DISTANCE / (z + DISTANCE))[:, None] + middle
 
 
+def test_keypoints_on_a_line_have_a_pose():
+    pose = head_pose(project(rotation()) * [1, 0])
+    assert np.isfinite([pose.yaw, pose.pitch, pose.roll]).all()
+
+
 @pytest.mark.parametrize(
     "yaw, pitch, roll", [(0, 0, 0), (30, 0, 0), (0, 25, 0), (0, 0, 40), (-45, -20, 15), (20, 10, -60), (75, 5, 10)]
 )

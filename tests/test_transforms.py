@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from facial_keypoints.geometry import compose, crop_matrix, invert, tight_box, transform_points, warp
+from facial_keypoints.geometry import compose, crop_matrix, invert, mirror_matrix, tight_box, transform_points, warp
 from facial_keypoints.images import DataError
 from facial_keypoints.schemes import IBUG_68, Scheme
 from transforms import (
@@ -17,6 +17,7 @@ from transforms import (
     Rescale,
     Resize,
     ToTensor,
+    warp_sample,
 )
 
 SIZE = (260, 300)  # h, w
@@ -41,6 +42,13 @@ def centroid(image, point, radius):
     window = np.clip(window - 2, 0, None)  # rounding leaves a floor of 1 or 2 levels between blobs
     y, x = np.mgrid[top : top + window.shape[0], left : left + window.shape[1]]
     return np.array([(window * x).sum(), (window * y).sum()]) / window.sum()
+
+
+def test_image_and_keypoints_of_a_sample_are_moved_by_one_matrix(blobs):
+    width = SIZE[1]
+    moved = warp_sample(blobs, mirror_matrix(width), SIZE[::-1])
+    np.testing.assert_array_equal(moved["image"], blobs["image"][:, ::-1])
+    np.testing.assert_allclose(moved["keypoints"], (blobs["keypoints"] - [width - 1, 0]) * [-1, 1], atol=1e-4)
 
 
 def worst_disagreement(sample):

@@ -99,6 +99,12 @@ EQUIVALENT = [
     # a uniform random number practically never equals p
     ("transforms.py", "uniform", "uniform(0, 1) >= self.p -> uniform(0, 1) > self.p"),
     ("transforms.py", "uniform", "uniform(0, 1) < self.mirror -> uniform(0, 1) <= self.mirror"),
+    ("transforms.py", "uniform", "uniform(0, 1) < self.p -> uniform(0, 1) <= self.p"),
+    ("transforms.py", "uniform", "uniform(0, 1) < self.often -> uniform(0, 1) <= self.often"),
+    # an angle is as likely as its negative
+    ("transforms.py", "self.steep", "uniform(-self.steep, self.steep) -> uniform(self.steep, -self.steep)"),
+    # the crop is scaled to the box, so the scale of the turned keypoints cancels out
+    ("transforms.py", "similarity_matrix(self.turn", "1 -> 2"),
     # int(-0.5) is 0
     ("transforms.py", "uniform(0, 255)", "0 -> -1"),
     # three channels are never more than height and width
@@ -106,12 +112,19 @@ EQUIVALENT = [
     # any margin of at least a pixel of the small picture will do
     ("facial_keypoints/geometry.py", "* shrink", "2 -> 1"),
     ("facial_keypoints/geometry.py", "* shrink", "2 -> 3"),
+    ("facial_keypoints/geometry.py", "* shrink", "np.floor -> np.ceil"),
+    ("facial_keypoints/geometry.py", "* shrink", "np.ceil -> np.floor"),
+    # a crop of the region that it needs is the same crop
+    ("facial_keypoints/geometry.py", "LONGEST_SIDE", "shrink > 1 or max(image.shape[:2]) > LONGEST_SIDE -> True"),
     # all entries have the same number of points, otherwise reading raised a DataError
     ("data_sets/ibug_300w.py", "entries[0].points", "0 -> -1"),
     # heatmaps are square
     ("training/losses.py", "predicted.shape[-1]", "1 -> 2"),
     # the line that a warning is attributed to
     ("facial_keypoints/pipeline.py", "warnings.warn", "3 -> 2"),
+    # how many bytes are read at a time
+    ("detector_architectures/yunet.py", "read1", "16 -> 17"),
+    ("detector_architectures/yunet.py", "read1", "16 -> 15"),
     # numpy infers any negative length from the others
     ("metrics.py", "reshape(-1", "1 -> 2"),
     # distances are symmetric
