@@ -316,6 +316,12 @@ def test_a_missing_gpu_is_one_sentence():
         FacePipeline("fast", device="cuda")
 
 
+@pytest.mark.parametrize("device, file", [("cpu", "fast-int8.onnx"), ("cuda", "fast.onnx")])
+def test_the_shipped_networks_run_in_8_bits_on_a_cpu_and_in_floats_on_a_gpu(device, file, monkeypatch):
+    monkeypatch.setattr("facial_keypoints.pipeline.OnnxNetwork", lambda path, *rest: (path.name, *rest))
+    assert pipeline.load_network("fast", device, 3) == (file, device, 3)
+
+
 def test_a_torch_network_must_say_what_it_expects():
     with pytest.raises(DataError, match="FastNet does not say what it expects"):
         TorchNetwork(FastNet())

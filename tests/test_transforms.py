@@ -162,7 +162,7 @@ def test_the_box_of_the_old_picture_is_dropped(transform, blobs):
     assert "box" not in moved and moved["name"] == "Ann"
 
 
-@pytest.mark.parametrize("crop", [RandomCrop(280), CenterCrop((400, 100))])
+@pytest.mark.parametrize("crop", [RandomCrop(280), CenterCrop((400, 100)), CenterCrop((100, 400))])
 def test_a_picture_smaller_than_the_crop_is_a_clear_error(crop, blobs):
     with pytest.raises(ValueError, match=r"Crop of .* the picture is only 260x300"):
         crop(blobs)

@@ -51,7 +51,10 @@ SUBJECTS = {  # modules and their tests; the faults are divided evenly among the
         [f"facial_keypoints/{name}.py" for name in ("pipeline", "network", "pose", "filters", "eyes")],
         ["test_pipeline.py", "test_library.py", "test_fuzz.py", "test_pose.py", "test_filters.py", "test_schemes.py"],
     ),
-    "detectors": (["detector_architectures/*.py"], ["test_haar.py", "test_yunet.py", "test_pipeline.py"]),
+    "detectors": (
+        ["detector_architectures/*.py"],
+        ["test_haar.py", "test_yunet.py", "test_library.py", "test_pipeline.py"],
+    ),
 }
 
 FLIPS = {
