@@ -190,6 +190,8 @@ def measure(name: str, split: Split, boxes_of: dict) -> tuple[list[dict], list[d
     for (test_name, kind), found in boxes_of.items():
         if not answer.sees_boxes and (kind != "exact" or test_name == "300-W"):
             continue  # such a network sees no box, and 300-W's photos are not frames
+        if answer.looks_twice and kind not in WITHOUT_DETECTOR:
+            continue  # that is the row of the network itself
         test, hit = split.tests[test_name], np.isfinite(found).all(axis=1)
         if answer.looks_twice or (kind not in WITHOUT_DETECTOR and answer.model):
             predicted, true, hit = end_to_end(answer.model, test, found)
