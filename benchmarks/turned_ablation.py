@@ -3,9 +3,10 @@
     python -m benchmarks.turned_ablation                         writes results/turned_ablation.csv
     python -m benchmarks.turned_ablation --rows "the recipe"     this row only; other rows of the file are kept
 
-Each row is the first stage of the recipe on the split "unseen", unless its name says otherwise for 4 epochs and on
-crops of 128 pixels, measured in exact boxes on the sets of benchmarks/pose.py. Rows with fewer or more faces have
-other numbers of epochs but similar step counts (at most 8 % more).
+Each row is the first stage of the recipe on the split "unseen", measured in exact boxes on the sets of
+benchmarks/pose.py: 4 epochs on crops of 128 pixels, unless its name says otherwise. Rows with other data have as many
+steps within a tenth.
+
 Needs `python -m turned_heads`; five minutes a row on one core, three times that for the long runs and for the taught
 network, whose teacher is the `accurate` of benchmarks/compare.py (trained first if it does not exist).
 """
@@ -57,7 +58,7 @@ def frames_twice(split: Split) -> tuple:
 
 
 def turned_photos_often(split: Split) -> tuple:
-    """All faces, and two more copies of the photos' faces that are turned by more than 20 degrees."""
+    """All faces; those of the photos that are turned by more than 20 degrees four times instead of twice."""
     faces = all_faces(split)
     photos = faces[1]
     yaws = fitted_jaws(photos.keypoints[photos.indices, :68])[1]

@@ -123,10 +123,8 @@ def test_a_spread_that_equals_the_error_has_a_rank_correlation_of_one_and_a_shuf
     spread = rng.uniform(0.001, 0.05, (80, 68)) * rng.uniform(0.2, 2, (80, 1))
     spread[:, [36, 45]] = 0.02  # so the predicted eye distance is off by a constant
     predicted = true + np.stack([2 * spread, 0 * spread], axis=2)
-    perfect, blind = (
-        calibration(predicted, true, spread),
-        calibration(predicted, true, rng.permuted(spread, axis=None)),
-    )
+    perfect = calibration(predicted, true, spread)
+    blind = calibration(predicted, true, rng.permuted(spread, axis=None))
     assert perfect["rank correlation, faces"] == pytest.approx(1, abs=1e-4)
     assert perfect["rank correlation, keypoints"] == pytest.approx(1, abs=1e-4)
     assert abs(blind["rank correlation, keypoints"]) < 0.05 and abs(blind["rank correlation, faces"]) < 0.4
