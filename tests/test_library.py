@@ -219,7 +219,13 @@ def test_the_shipped_onnx_and_torch_files_are_the_same_networks(name):
     model = load_model(SAVED_MODELS / f"{name}.pt")
     network = OnnxNetwork(SAVED_MODELS / f"{name}.onnx")
     assert network.expects == model.expects and network.expects.mirror_shift == model.mirror_shift
-    assert disagreement(model, SAVED_MODELS / f"{name}.onnx") < 0.01
+    assert disagreement(model, SAVED_MODELS / f"{name}.onnx") < 0.01, "on drawn faces"
+    crop = FacePipeline(network, lambda image: ([], [])).crop
+    crops = np.stack([crop(skimage.data.astronaut(), (165 + off, 80 + off, 110, 110)) for off in (-8, 0, 8)])
+    single = np.concatenate([network.locate(face[None]) for face in crops])
+    for found in (network.locate(crops), single):
+        off = (found - TorchNetwork(model).locate(crops)) * network.expects.std
+        assert np.abs(off).max() < 0.01, "pixels, on a real face"
 
 
 def other_networks():
